@@ -1,0 +1,1 @@
+"""The model: recurrence, encoder, attention, decoder and loss, on tensors of token ids."""

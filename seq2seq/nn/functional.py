@@ -1,0 +1,77 @@
+"""Small operations that the layers share: product precision, dropout, exact permutations of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def product_dtype(like: Tensor) -> torch.dtype:
+    """The type in which matrix products run now: autocast's where it is on for this device, else that of `like`."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh in place, as 2 sigmoid(2x) - 1.
+
+    PyTorch's float32 sigmoid on CPUs is several times faster than its tanh; the absolute error is one rounding of 1.
+    """
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def dropout_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
+    """A mask of zeros (with probability p, to 1/65536) and 1 / (1 - p), of the given shape and of the type of `like`."""
+    keep = 1.0 - p
+    if like.device.type != "cpu":
+        return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(keep).div_(keep)
+    # One 64-bit draw of the generator serves four entries: Bernoulli draws one at a time cost ten times as much.
+    count = 1
+    for size in shape:
+        count *= size
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
+    threshold = min(round(keep * 65536) - 32768, 32767)
+    return (bits < threshold).view(shape).to(like.dtype).mul_(1.0 / keep)
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout (Srivastava et al. 2014), entry by entry."""
+    if not training or p <= 0.0:
+        return x
+    return x * dropout_mask(tuple(x.shape), p, x)
+
+
+class _PermuteRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return grad.index_select(0, index), None
+
+
+def reverse_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x (N, ...) in the order `index` (N,), which must be its own inverse.
+
+    The gradient is then the same selection again, where autograd would scatter and add.
+    """
+    return _PermuteRows.apply(x, index)
+
+
+def reversal_index(lengths: Tensor, steps: int) -> Tensor:
+    """Index (S * B,) into time-major rows that reverses each sentence within its length; padding stays in place."""
+    time = torch.arange(steps, device=lengths.device)[:, None]  # (S, 1)
+    reversed_time = torch.where(time < lengths, lengths - 1 - time, time)  # (S, B)
+    rows = torch.arange(lengths.shape[0], device=lengths.device)
+    return (reversed_time * lengths.shape[0] + rows).flatten()
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b with the product in autocast's type, the result in float32 (float64 where the weights are)."""
+    return F.linear(x, weight, bias).to(weight.dtype)

@@ -1,0 +1,72 @@
+"""What the machine offers: threads, the type of matrix products, an allocator that keeps its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+
+import torch
+
+from seq2seq.errors import ConfigError
+
+# mallopt's names in <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes a CUDA GPU where there is one.
+
+    Raises:
+        ConfigError: No device of that name here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); give --device cpu, cuda or auto") from None
+    return device
+
+
+def use_threads(threads: int) -> int:
+    """Sets the CPU threads; 0 takes the cores that this process may use. Returns their number."""
+    if threads <= 0:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    return threads
+
+
+def keep_memory() -> bool:
+    """Tells glibc to keep freed blocks for the next step instead of returning them to the system.
+
+    Training frees and asks for the same large blocks at each step; handed back, they are faulted in again page by
+    page. Returns whether the C library took it.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return False
+    # 32 MiB is the most that glibc accepts as mmap threshold on 64-bit systems
+    return bool(mallopt(M_MMAP_THRESHOLD, 32 << 20)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def _seconds(dtype: torch.dtype, device: torch.device) -> float:
+    a, b = (torch.ones(size, 512, dtype=dtype, device=device) for size in (256, 1024))
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        c = a @ b.t()
+        c[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Type of matrix products: as asked, or for `auto` bfloat16 where a short timed product is 1.2 times as fast."""
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    faster = _seconds(torch.bfloat16, device) * 1.2 < _seconds(torch.float32, device)
+    return torch.bfloat16 if faster else torch.float32

@@ -1,0 +1,144 @@
+"""Optimizers, learning-rate schedules, clipping and averaged weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from seq2seq.config import OptimizationConfig
+
+# the average moves once in so many steps, by the decay to that power: a pass over all weights less often
+AVERAGE_EVERY = 4
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether decay applies: matrices, not biases (some of which have a leading axis of directions)."""
+    return parameter.ndim >= 2 and "bias" not in name
+
+
+def build_optimizer(model: nn.Module, config: OptimizationConfig) -> torch.optim.Optimizer:
+    """The optimizer named in the configuration, over all parameters that train.
+
+    AdamW applies its own decoupled weight decay to matrices; for the others see `Optimization.step`.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in trained if is_matrix(name, p)]},
+        {"params": [p for name, p in trained if not is_matrix(name, p)]},
+    ]
+    lr, eps = config.learning_rate, config.epsilon
+    match config.optimizer:
+        case "adamw":
+            groups[0]["weight_decay"] = config.weight_decay
+            betas = (config.beta1, config.beta2)
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, betas=(config.beta1, config.beta2), eps=eps, fused=True)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=config.beta1, fused=True)
+        case "adadelta":
+            return torch.optim.Adadelta(groups, lr=lr, rho=config.rho, eps=eps)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=lr, alpha=config.rho, eps=eps, momentum=config.beta1)
+
+
+def learning_rate(config: OptimizationConfig, step: int, progress: float, reductions: int) -> float:
+    """Learning rate of a step.
+
+    Args:
+        config: Peak, schedule and warm-up.
+        step: From 0.
+        progress: Share of the training that is done, in [0, 1]; cosine and linear follow it.
+        reductions: How often the plateau schedule has reduced the rate.
+    """
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps > 0 else 1.0
+    progress, final = min(progress, 1.0), config.final_rate
+    match config.schedule:
+        case "inverse_sqrt":
+            warmup = max(config.warmup_steps, 1)
+            shape = math.sqrt(warmup / max(step + 1, warmup))
+        case "cosine":
+            shape = final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+        case "linear":
+            shape = final + (1 - final) * (1 - progress)
+        case "plateau":
+            shape = config.plateau_factor**reductions
+        case _:
+            shape = 1.0
+    return config.learning_rate * warm * shape
+
+
+class Optimization:
+    """Takes the summed gradients of a step to the next weights."""
+
+    def __init__(self, model: nn.Module, config: OptimizationConfig) -> None:
+        self.config = config
+        self.optimizer = build_optimizer(model, config)
+        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.averages = {name: p.detach().clone() for name, p in self.named.items()} if config.ema_decay > 0 else {}
+
+    @torch.no_grad()
+    def step(self, count: int, rate: float) -> float:
+        """One update from gradients that are sums over `count` target tokens; gradients are cleared.
+
+        Returns:
+            The gradient's global norm before clipping; where it is not finite nothing has moved.
+        """
+        parameters = list(self.named.values())
+        grads = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads).item() / count
+        if math.isfinite(norm):
+            clip = self.config.clip_norm
+            scale = min(1.0, clip / (norm + 1e-12)) if clip > 0 else 1.0
+            torch._foreach_mul_(grads, scale / count)
+            if self.config.clip_value > 0:
+                torch._foreach_clamp_min_(grads, -self.config.clip_value)
+                torch._foreach_clamp_max_(grads, self.config.clip_value)
+            self._decay(rate)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _decay(self, rate: float) -> None:
+        for name, p in self.named.items():
+            if p.grad is None or not is_matrix(name, p):
+                continue
+            if self.config.l2 > 0:
+                p.grad.add_(p, alpha=self.config.l2)
+            if self.config.weight_decay > 0 and self.config.optimizer != "adamw":
+                p.mul_(1 - rate * self.config.weight_decay)
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """Moves the averaged weights after step number `step` (from 1).
+
+        The decay grows from 0 to its value, so that the random first weights do not stay in the average.
+        """
+        if self.averages and step % AVERAGE_EVERY == 0:
+            decay = min(self.config.ema_decay, (1 + step) / (10 + step)) ** AVERAGE_EVERY
+            get_ema_multi_avg_fn(decay)(list(self.averages.values()), list(self.named.values()), step)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments of the optimizer and averaged weights, by name."""
+        tensors = {f"average/{name}": value for name, value in self.averages.items()}
+        for name, p in self.named.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                if value is not None:
+                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        for full, value in tensors.items():
+            kind, _, name = full.partition("/")
+            if kind == "average" and name in self.averages:
+                self.averages[name].copy_(value)
+            elif kind == "optimizer":
+                key, _, name = name.partition("/")
+                self.optimizer.state[self.named[name]][key] = value.clone()

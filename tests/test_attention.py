@@ -1,0 +1,89 @@
+"""Additive attention and the recurrence around it, against the papers' equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.nn import attention
+from seq2seq.nn.attention import attend, attentive_gru
+from seq2seq.nn.gru import gru_step
+
+T, B, S, H, C, A = 4, 3, 6, 4, 7, 5
+
+
+def _random(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).mul_(0.7).requires_grad_()
+
+
+def _bias() -> Tensor:
+    bias = torch.zeros(B, S, dtype=torch.float64)
+    bias[1, 4:] = -torch.inf
+    bias[2, 1:] = -torch.inf
+    return bias
+
+
+def _inputs() -> list[Tensor]:
+    """x, h, keys, values, v, W query, W context, U, b_n."""
+    shapes = [(T, B, 3 * H), (B, H), (B, S, A), (B, S, C), (A,), (A, H), (3 * H, C), (3 * H, H), (H,)]
+    return [_random(*shape) for shape in shapes]
+
+
+def test_attend_equals_bahdanau_equations() -> None:
+    """e = v . tanh(W q + U h), softmax over real tokens, weighted sum; with two queries a sentence."""
+    keys, values, v, queries = _random(B, S, A), _random(B, S, C), _random(A), _random(B, 2, A)
+    context, weights = attend(2 * queries.flatten(0, 1), 2 * keys, values, v, _bias())
+    for b, length in enumerate([6, 4, 1]):
+        for k in range(2):
+            scores = torch.stack([v @ torch.tanh(queries[b, k] + keys[b, s]) for s in range(length)])
+            alpha = scores.exp() / scores.exp().sum()
+            expected = sum(alpha[s] * values[b, s] for s in range(length))
+            torch.testing.assert_close(weights[2 * b + k, :length], alpha)
+            assert (weights[2 * b + k, length:] == 0).all()
+            torch.testing.assert_close(context[2 * b + k], expected)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("keep", [10**9, 0], ids=["kept", "recomputed"])
+class TestAttentiveGRU:
+    def _mask(self, masked: bool) -> Tensor | None:
+        return torch.tensor([[0.0, 1.5, 1.5, 1.5]], dtype=torch.float64).expand(B, H) if masked else None
+
+    def test_gradients(self, monkeypatch: pytest.MonkeyPatch, reset_after: bool, masked: bool, keep: int) -> None:
+        monkeypatch.setattr(attention, "KEEP_ACTIVATIONS", keep)
+        mask = self._mask(masked)
+
+        def run(*a: Tensor) -> tuple[Tensor, ...]:
+            return attentive_gru(*a[:4], _bias(), *a[4:], mask, reset_after)[:2]
+
+        assert torch.autograd.gradcheck(run, _inputs())
+
+    def test_equals_single_steps(
+        self, monkeypatch: pytest.MonkeyPatch, reset_after: bool, masked: bool, keep: int
+    ) -> None:
+        monkeypatch.setattr(attention, "KEEP_ACTIVATIONS", keep)
+        x, h, keys, values, v, query, of_context, u, b = _inputs()
+        mask = self._mask(masked)
+        states, contexts, weights = attentive_gru(
+            x, h, keys, values, _bias(), v, query, of_context, u, b, mask, reset_after
+        )
+        if masked:  # single steps see no mask; decoding has none
+            return
+        for t in range(T):
+            context, alpha = attend(h @ (2 * query).t(), keys, values, v, _bias())
+            h = gru_step(x[t] + context @ of_context.t(), h, u, b, reset_after)
+            torch.testing.assert_close(states[t], h)
+            torch.testing.assert_close(contexts[t], context)
+            torch.testing.assert_close(weights[t], alpha)
+
+
+def test_padding_receives_no_gradient() -> None:
+    inputs = _inputs()
+    states, contexts, _ = attentive_gru(*inputs[:4], _bias(), *inputs[4:])
+    (states.sum() + contexts.sum()).backward()
+    for padded in (inputs[2].grad, inputs[3].grad):
+        assert padded is not None
+        assert (padded[1, 4:] == 0).all() and (padded[2, 1:] == 0).all() and (padded[0] != 0).any()

@@ -1,0 +1,65 @@
+"""The fused output layer and cross-entropy against PyTorch's own, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seq2seq.nn import loss
+from seq2seq.nn.loss import label_log_probs, output_cross_entropy
+
+R, E, V = 23, 5, 11
+
+
+def _inputs() -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)
+    hidden, weight, bias = (torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((R, E), (V, E), (V,)))
+    return hidden, weight, bias, torch.randint(0, V, (R,))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("chunk", [1, 10**6], ids=["chunks", "whole"])
+def test_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, smoothing: float, chunk: int) -> None:
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk)
+    hidden, weight, bias, labels = _inputs()
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), labels, label_smoothing=smoothing, reduction="sum")
+    grads = torch.autograd.grad(3 * expected, (hidden, weight, bias))
+    ours = output_cross_entropy(hidden, weight, bias, labels, smoothing)
+    torch.testing.assert_close(ours, expected)
+    for mine, theirs in zip(torch.autograd.grad(3 * ours, (hidden, weight, bias)), grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_extreme_logits_stay_finite() -> None:
+    hidden, weight, bias, labels = _inputs()
+    value = output_cross_entropy(hidden * 1e4, weight, bias, labels, 0.1)
+    expected = F.cross_entropy(F.linear(hidden * 1e4, weight, bias), labels, label_smoothing=0.1, reduction="sum")
+    torch.testing.assert_close(value, expected)
+
+
+def test_label_log_probs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", 1)
+    hidden, weight, bias, labels = _inputs()
+    expected = torch.log_softmax(F.linear(hidden, weight, bias), -1)[torch.arange(R), labels]
+    torch.testing.assert_close(label_log_probs(hidden, weight, bias, labels), expected)
+
+
+def test_holds_no_more_than_a_chunk_of_logits() -> None:
+    """The largest tensor made on the way is a chunk, however many rows there are."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        seen = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN202
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                Largest.seen = max(Largest.seen, result.numel())
+            return result
+
+    rows, vocabulary = 3000, 4000
+    hidden, weight = torch.randn(rows, 8, requires_grad=True), torch.randn(vocabulary, 8, requires_grad=True)
+    with Largest():
+        output_cross_entropy(hidden, weight, torch.zeros(vocabulary), torch.zeros(rows, dtype=torch.int64), 0.1)
+    assert Largest.seen <= loss.CHUNK_LOGITS < rows * vocabulary
