@@ -80,7 +80,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             expected = (file.metadata() or {}).get("sha256")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise ModelDirectoryError(f"{path.parent} has no {path.name}; give a directory that training wrote") from None
     except (SafetensorError, OSError) as error:
@@ -263,7 +263,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = open(directory / ".lock", "w")  # noqa: SIM115 (closed below, after the lock)
+        file = open(directory / ".lock", "w")
     except OSError as error:
         raise ModelDirectoryError(f"cannot write to {directory} ({error.strerror}); give another --output") from None
     with file:

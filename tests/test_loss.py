@@ -52,7 +52,7 @@ def test_holds_no_more_than_a_chunk_of_logits() -> None:
     class Largest(TorchDispatchMode):
         seen = 0
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN202
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
             if isinstance(result, torch.Tensor):
                 Largest.seen = max(Largest.seen, result.numel())

@@ -97,7 +97,7 @@ class _AttentiveGRU(torch.autograd.Function):
     def backward(ctx: Any, grad_states: Tensor, grad_contexts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         keys, values, v, weight_query, weight_context, weight_recurrent = ctx.saved_tensors
         tape, dtype, size = ctx.tape, ctx.dtype, ctx.tape.size
-        steps, (batch, length, width) = grad_states.shape[0], keys.shape
+        steps, batch, width = grad_states.shape[0], keys.shape[0], keys.shape[2]
         with torch.autocast(grad_states.device.type, enabled=False):
             reverse = ReverseTape(tape, weight_recurrent[None], dtype)
             to_state = torch.cat((2 * weight_query.to(dtype), reverse.product_weight[0]))  # (A + 3H, H)

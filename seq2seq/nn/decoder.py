@@ -126,6 +126,7 @@ class Decoder(nn.Module):
             contexts = memory.summary.expand(len(terms), -1, -1)
         outputs = states
         for i, layer in enumerate(self.upper):
+            assert isinstance(layer, GRULayer)
             inputs = torch.cat((dropout(outputs, self.config.dropout, self.training), contexts), -1)
             first = state.upper[:, i].unsqueeze(0).contiguous()
             outputs = outputs + layer(layer.input_terms(inputs).transpose(1, 2), first)[:, 0]
@@ -152,6 +153,7 @@ class Decoder(nn.Module):
         hidden = gru_step(terms, state.hidden, gru.weight_recurrent[0], gru.bias_recurrent[0], gru.reset_after)
         output, upper = hidden, []
         for i, layer in enumerate(self.upper):
+            assert isinstance(layer, GRULayer)
             upper.append(layer.step(torch.cat((output, context), -1), state.upper[:, i]))
             output = output + upper[-1]
         next_upper = torch.stack(upper, 1) if upper else state.upper

@@ -24,9 +24,7 @@ class Encoder(nn.Module):
         super().__init__()
         size, self.dropout = config.encoder_size, config.dropout
         self.layers = nn.ModuleList(
-            GRULayer(
-                config.embedding_size if i == 0 else 2 * size, size, 2, config.reset_after, config.dropout_state
-            )
+            GRULayer(config.embedding_size if i == 0 else 2 * size, size, 2, config.reset_after, config.dropout_state)
             for i in range(config.encoder_layers)
         )
 
@@ -45,6 +43,7 @@ class Encoder(nn.Module):
         index = reversal_index(lengths, steps)
         inputs = embedded
         for i, layer in enumerate(self.layers):
+            assert isinstance(layer, GRULayer)
             terms = layer.input_terms(inputs)  # (S, B, 2, 3H)
             backward = reverse_rows(terms[:, :, 1].flatten(0, 1), index).unflatten(0, (steps, batch))
             states = layer(torch.stack((terms[:, :, 0], backward), 1))  # (S, 2, B, H)

@@ -23,8 +23,13 @@ def tanh_(x: Tensor) -> Tensor:
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
+def tanh(x: Tensor) -> Tensor:
+    """`tanh_` as a new tensor, through which gradients flow."""
+    return x.mul(2).sigmoid_().mul(2).sub_(1)
+
+
 def dropout_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
-    """A mask of zeros (with probability p, to 1/65536) and 1 / (1 - p), of the given shape and of the type of `like`."""
+    """A mask of zeros (with probability p, to 1/65536) and 1 / (1 - p), of the type of `like`."""
     keep = 1.0 - p
     if like.device.type != "cpu":
         return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(keep).div_(keep)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh_
+from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh, tanh_
 
 
 def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bool) -> Tensor:
@@ -37,17 +37,12 @@ def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bo
     """
     size = h.shape[-1]
     if reset_after:
-        return gru_gates(x, linear(h, weight), h, bias)
-    r, z = (x[..., : 2 * size] + linear(h, weight[: 2 * size])).sigmoid().chunk(2, -1)
-    n = torch.tanh(x[..., 2 * size :] + linear(r * h, weight[2 * size :]))
-    return torch.lerp(n, h, z)
-
-
-def gru_gates(x: Tensor, recurrent: Tensor, h: Tensor, bias: Tensor) -> Tensor:
-    """Next state (rows, H) from input terms x (rows, 3H) and U h (rows, 3H), reset gate after the product."""
-    size = h.shape[-1]
-    r, z = (x[..., : 2 * size] + recurrent[..., : 2 * size]).sigmoid_().chunk(2, -1)
-    n = tanh_(torch.addcmul(x[..., 2 * size :], r, recurrent[..., 2 * size :] + bias))
+        recurrent = linear(h, weight)
+        r, z = (x[..., : 2 * size] + recurrent[..., : 2 * size]).sigmoid_().chunk(2, -1)
+        n = tanh(torch.addcmul(x[..., 2 * size :], r, recurrent[..., 2 * size :] + bias))
+    else:
+        r, z = (x[..., : 2 * size] + linear(h, weight[: 2 * size])).sigmoid_().chunk(2, -1)
+        n = tanh(x[..., 2 * size :] + linear(r * h, weight[2 * size :]))
     return torch.lerp(n, h, z)
 
 
@@ -135,7 +130,8 @@ class ReverseTape:
     def previous(self, t: int, grad: Tensor, through_products: Tensor) -> Tensor:
         """Gradient of h_t (D, B, H): along the gate z, and `through_products` (D, B, H), that of the masked state."""
         if not self.tape.reset_after:
-            through_products = torch.addcmul(through_products, self.grad_inner, self.tape.gates[t][..., : self.tape.size])
+            r = self.tape.gates[t][..., : self.tape.size]
+            through_products = torch.addcmul(through_products, self.grad_inner, r)
         if self.tape.mask is not None:
             through_products = through_products * self.tape.mask
         return torch.addcmul(through_products, grad, self.z[t])

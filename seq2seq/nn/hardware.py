@@ -49,8 +49,9 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # not glibc
         return False
-    # 32 MiB is the most that glibc accepts as mmap threshold on 64-bit systems
-    return bool(mallopt(M_MMAP_THRESHOLD, 32 << 20)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    # glibc raises the threshold by itself up to 32 MiB; some versions refuse more than that
+    larger = mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 32 << 20)
+    return bool(larger) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:

@@ -89,9 +89,7 @@ class TranslationModel(nn.Module):
         """Decoder state before the first token, one row a sentence."""
         return self.decoder.initial_state(memory)
 
-    def step(
-        self, tokens: Tensor, state: DecoderState, memory: Memory
-    ) -> tuple[Tensor, DecoderState, Tensor | None]:
+    def step(self, tokens: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState, Tensor | None]:
         """One decoding step.
 
         Args:

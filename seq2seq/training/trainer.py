@@ -329,7 +329,7 @@ class Trainer:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Notes SIGINT and SIGTERM instead of dying in the middle of a step; a second one is obeyed at once."""
-        kept = {}
+        kept: dict[int, Any] = {}
 
         def note(number: int, _: object) -> None:
             self.signal = number
@@ -338,8 +338,8 @@ class Trainer:
             self.say("stopping after this step; once more to stop at once")
 
         with contextlib.suppress(ValueError):  # signals reach the main thread only
-            for number in (signal.SIGINT, signal.SIGTERM):
-                kept[number] = signal.signal(number, note)
+            for wanted in (signal.SIGINT, signal.SIGTERM):
+                kept[wanted] = signal.signal(wanted, note)
         try:
             yield
         finally:

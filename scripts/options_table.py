@@ -1,0 +1,68 @@
+"""Write README's table of options from the dataclasses: python scripts/options_table.py [--check]."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from seq2seq.config import SearchConfig, TrainTranslatorConfig, field_docs, sections
+
+BEGIN, END = "<!-- options -->", "<!-- end of options -->"
+
+
+def _values(hint: object) -> str:
+    """What may stand behind a flag: the choices, or the kind of value."""
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
+    return {bool: "yes/no", int: "whole number", float: "number"}.get(hint, "text")  # type: ignore[call-overload]
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in ("", None):
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _section(title: str, section: type) -> str:
+    hints, docs = typing.get_type_hints(section), field_docs(section)
+    rows = [f"**{title}**", "", "| option | default | values | meaning |", "| --- | --- | --- | --- |"]
+    for option in dataclasses.fields(section):
+        flag = "--" + option.name.replace("_", "-")
+        cells = [f"`{flag}`", _default(option.default), _values(hints[option.name]), docs[option.name]]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def options_table() -> str:
+    """Every option of training and search, one table a section, as Markdown."""
+    tables = [_section(f"train: {name}", section) for name, section in sections(TrainTranslatorConfig).items()]
+    return "\n\n".join([*tables, _section("translate, evaluate: search", SearchConfig)])
+
+
+def with_table(readme: str) -> str:
+    """The README's text with the table between its two markers made anew."""
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{options_table()}\n\n{END}{after}"
+
+
+def main() -> int:
+    """Write the table; with --check only say whether README is up to date (exit code 1 when it is not)."""
+    path = Path(__file__).resolve().parents[1] / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = with_table(old)
+    if "--check" in sys.argv[1:]:
+        sys.stdout.write("up to date\n" if old == new else "out of date: python scripts/options_table.py writes it\n")
+        return int(old != new)
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The command `seq2seq`: finds the subcommand, turns flags into dataclasses, turns errors into messages.
+
+Nothing heavy is imported here: torch and the rest come with the command that needs them, when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from seq2seq import __version__
+from seq2seq.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
+
+T = TypeVar("T")
+
+_HELP = """\
+Train a translator on your own text, and translate with it.
+
+Example:
+  seq2seq train --data data/demo --source en --target fr --output runs/demo
+  seq2seq translate --model runs/demo "The blue scarf is too long for Marie."
+
+Commands:
+{commands}
+
+Options:
+  -h, --help     show this help, or the help of a command: seq2seq COMMAND --help
+  --version      show the version
+  --traceback    show where in the code an error arose (or set SEQ2SEQ_TRACEBACK=1)
+"""
+
+
+class Command(NamedTuple):
+    """One subcommand, as help shows it; what it takes and does stands under its name in `app/commands.py`."""
+
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "train": Command(
+        "Train a translation model and write a model directory.",
+        "seq2seq train --data data/demo --source en --target fr --output runs/demo --config configs/demo.yaml",
+    ),
+    "translate": Command(
+        "Translate sentences, a file or standard input, line by line.",
+        'seq2seq translate --model runs/demo "The blue scarf is too long for Marie."\n'
+        "  seq2seq translate --model runs/demo --input new.en --output new.fr",
+    ),
+    "evaluate": Command(
+        "Measure translations with BLEU, chrF and TER.",
+        "seq2seq evaluate --model runs/demo --data data/demo --split test\n"
+        "  seq2seq evaluate --hypotheses mine.fr --references test.fr --against theirs.fr",
+    ),
+    "score": Command(
+        "Give log p(target | source) of sentence pairs, line by line.",
+        "seq2seq score --model runs/demo --source-file test.en --target-file test.fr",
+    ),
+}
+
+
+def _option(name: str, arguments: Sequence[str]) -> str | None:
+    """The value of one option, before the real parser (which needs it for its defaults) has seen the arguments."""
+    found = None
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if argument == name and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif argument.startswith(f"{name}="):
+            found = argument[len(name) + 1 :]
+    return found
+
+
+def _registry() -> ConstructorRegistry:
+    """Rules for tyro that name what was expected in our words, and keep its placeholders short."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    def number(kind: type[int] | type[float], expected: str) -> None:
+        def convert(words: list[str]) -> float:
+            try:
+                return kind(words[0])
+            except ValueError:
+                raise ValueError(f"expected {expected}, got {words[0]!r}") from None
+
+        @registry.primitive_rule
+        def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+            if info.type is not kind:
+                return None
+            return PrimitiveConstructorSpec(
+                nargs=1,
+                metavar="NUMBER" if kind is float else "N",
+                instance_from_str=convert,
+                is_instance=lambda value: isinstance(value, kind),
+                str_from_instance=lambda value: [f"{value:g}" if kind is float else str(value)],
+            )
+
+    number(int, "a whole number")
+    number(float, "a number")
+
+    @registry.primitive_rule
+    def optional_text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if info.type != str | None:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FILE",
+            instance_from_str=lambda words: None if words[0] == "none" else words[0],  # so that flags can undo a recipe
+            is_instance=lambda value: value is None or isinstance(value, str),
+            str_from_instance=lambda value: ["none" if value is None else value],
+        )
+
+    return registry
+
+
+def _parse(defaults: T, name: str, arguments: Sequence[str]) -> T:
+    """Arguments over defaults; a wrong argument or --help ends the program here (exit codes 2 and 0)."""
+    import tyro
+
+    if _take_flag("--help", arguments)[0] or _take_flag("-h", arguments)[0]:
+        sys.stdout.write(f"Example:\n  {COMMANDS[name].example}\n\n")
+    return tyro.cli(
+        type(defaults),
+        prog=f"seq2seq {name}",
+        description=COMMANDS[name].summary,
+        args=arguments,
+        default=defaults,
+        config=(tyro.conf.OmitArgPrefixes,),
+        registry=_registry(),
+    )
+
+
+def parse_command(name: str, arguments: Sequence[str]) -> Any:
+    """The arguments dataclass of a command, from the words after its name.
+
+    Raises:
+        ConfigError: The recipe that --config names cannot be read, or holds an unknown option or a wrong value.
+        SystemExit: After --help (code 0) or a wrong argument (code 2).
+    """
+    from seq2seq.app import commands
+    from seq2seq.config import TrainTranslatorConfig, from_flat, read_yaml
+
+    defaults = commands.COMMANDS[name].arguments()
+    recipe = _option("--config", arguments) if name == "train" else None
+    if recipe:
+        options = from_flat(TrainTranslatorConfig, read_yaml(recipe), where=recipe)
+        defaults = commands.TrainArguments(**vars(options), config=recipe)
+    return _parse(defaults, name, arguments)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        lines = "\n".join(f"  {name:<14} {command.summary}" for name, command in COMMANDS.items())
+        sys.stdout.write(_HELP.format(commands=lines))
+        return
+    name, *rest = arguments
+    if name == "--version":
+        sys.stdout.write(f"seq2seq {__version__}\n")
+        return
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise UserError(f"unknown command {name!r}{nearest(name, COMMANDS)} (commands: {known}; seq2seq --help)")
+    parsed = parse_command(name, rest)
+    from seq2seq.app import commands
+
+    commands.COMMANDS[name].run(parsed, ["seq2seq", name, *rest])
+
+
+def _leave_pipe() -> None:
+    """The reader of our output has gone (`| head`): let the interpreter's last flush go nowhere, in silence."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def _take_flag(flag: str, arguments: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the flag stands before `--`, and the arguments without it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != flag]
+    return len(options) < end, [*options, *arguments[end:]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when None.
+
+    Returns:
+        Exit code: 0; 2 for a mistake in what was given; 130 after Ctrl-C; 141 when the reader of the output has gone.
+
+    Raises:
+        SystemExit: From the argument parser: 0 after --help, 2 for a wrong argument.
+    """
+    wanted, arguments = _take_flag("--traceback", list(sys.argv[1:] if argv is None else argv))
+    traceback = wanted or os.environ.get("SEQ2SEQ_TRACEBACK", "0") not in ("", "0")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # text is UTF-8, whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")
+    problem: Any
+    try:
+        _dispatch(arguments)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        _leave_pipe()
+        return 141
+    except KeyboardInterrupt:
+        if traceback:
+            raise
+        sys.stderr.write("\n")
+        return 130
+    except UserError as error:
+        if traceback:
+            raise
+        problem = error
+    except OSError as error:
+        if traceback or error.filename is None:
+            raise
+        problem = f"{error.filename}: {error.strerror}"
+    sys.stderr.write(f"seq2seq: error: {problem}\n")
+    return 2

@@ -1,0 +1,312 @@
+"""`seq2seq train`: from a corpus to a model directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seq2seq import __version__, checkpoint
+from seq2seq.config import TrainTranslatorConfig, to_flat
+from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.inference.evaluate import bleu, chrf
+from seq2seq.inference.translator import Translator
+from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.translator import TranslationModel
+from seq2seq.text.batching import Batch, TranslationData, batch_order
+from seq2seq.text.corpus import has_split, load_corpus
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.trainer import Interrupted, Trainer
+
+# options that say where, how long and how often, and so may differ when a run goes on
+MAY_CHANGE = {
+    "output", "resume", "overwrite", "max_steps", "max_epochs", "max_minutes", "validate_every", "save_every",
+    "patience", "threads", "device", "precision", "tensorboard", "log_every", "validation_sentences", "data",
+}  # fmt: skip
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, above the progress bar."""
+    tqdm.write(text)
+
+
+class TranslationTask:
+    """Translation as the trainer sees it: batches, validation by decoding, the best model on disk."""
+
+    def __init__(
+        self,
+        config: TrainTranslatorConfig,
+        train: TranslationData,
+        valid: TranslationData,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        device: torch.device,
+    ) -> None:
+        self.config, self.train, self.valid, self.device = config, train, valid, device
+        self.tokenizers = tokenizers
+        self.directory = Path(config.training.output)
+        count = min(len(valid), config.training.validation_sentences)
+        self.sources = valid.source_texts(np.arange(count))
+        self.references = valid.target_texts(np.arange(count))
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch."""
+        training = self.config.training
+        return batch_order(
+            self.train.source_lengths,
+            self.train.target_lengths,
+            batch_tokens=training.batch_tokens,
+            batch_sentences=training.batch_sentences,
+            seed=training.seed,
+            epoch=epoch,
+        )
+
+    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Batch]:
+        """Those batches, tokenised anew where sampling is on."""
+        sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
+        return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch)
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Loss a token in nats over the validation set; BLEU and chrF of greedy translations; prints two of them."""
+        assert isinstance(model, TranslationModel)
+        training = self.config.training
+        order = batch_order(
+            self.valid.source_lengths, self.valid.target_lengths,
+            batch_tokens=max(training.batch_tokens, 1000), batch_sentences=0, seed=0, epoch=0,
+        )  # fmt: skip
+        total, tokens = 0.0, 0
+        for batch in self.valid.batches(order, start=0, sampling=0.0, seed=0, epoch=0):
+            loss, count = model.loss(batch.to(self.device))
+            total, tokens = total + loss.item(), tokens + count
+        translator = Translator(model, *self.tokenizers)
+        hypotheses = translator.translate(self.sources, beam_size=1)
+        for i in np.linspace(0, len(self.sources) - 1, 4).astype(int)[1:3]:
+            say(f"  source      {self.sources[i]}\n  reference   {self.references[i]}\n  translation {hypotheses[i]}")
+        target = self.config.data.target
+        return {
+            "loss": total / max(tokens, 1),
+            "bleu": bleu(hypotheses, self.references, language=target),
+            "chrf": chrf(hypotheses, self.references),
+        }
+
+    def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
+        """Replaces the model in the output directory."""
+        checkpoint.save_weights(self.directory, tensors, metrics, self._card(metrics))
+
+    def _card(self, metrics: dict[str, Any]) -> str:
+        data, scores = self.config.data, metrics["valid"]
+        shown = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.items())
+        return (
+            f"# Translation model {data.source} → {data.target}\n\n"
+            f"GRU encoder-decoder (attention: {self.config.model.attention}) trained by seq2seq {__version__} on\n"
+            f"`{data.data}`, {len(self.train)} sentence pairs, {metrics['step']} steps.\n\n"
+            f"| validation | |\n| --- | --- |\n{shown}\n\n"
+            "BLEU and chrF are those of greedy search.\n\n"
+            f'    seq2seq translate --model {self.directory.name} "A sentence."\n'
+        )
+
+
+def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
+    """Trains a translation model as configured and leaves a model directory.
+
+    Args:
+        config: Every option of the run.
+        command: What was typed, kept with the metrics.
+
+    Raises:
+        UserError: Options, corpus or output directory that cannot be used; nothing is written then.
+        Interrupted: A signal stopped the run, whose state is saved.
+    """
+    _check(config)
+    directory = Path(config.training.output)
+    resuming = _prepare_output(config, directory)
+    device = choose_device(config.training.device)
+    threads = use_threads(config.training.threads)
+    keep_memory()
+    precision = choose_precision(config.training.precision, device)
+    datasets.disable_progress_bars()
+
+    train, valid, tokenizers = _prepare_data(config, directory if resuming else None)
+    torch.manual_seed(config.training.seed)
+    vocabularies = tokenizers[0].vocab_size, tokenizers[1].vocab_size
+    joint = tokenizers[0].to_bytes() == tokenizers[1].to_bytes()
+    model = TranslationModel(config.model, *vocabularies, joint).to(device)
+    say(
+        f"model: {sum(p.numel() for p in model.parameters()):,} parameters, "
+        f"vocabulary {vocabularies[0]:,} → {vocabularies[1]:,}{' (joint)' if joint else ''}; "
+        f"{device}, {threads} threads, products in {str(precision).removeprefix('torch.')}"
+    )
+    task = TranslationTask(config, train, valid, tokenizers, device)
+    with checkpoint.exclusive(directory):
+        if not resuming:
+            checkpoint.clear(directory)
+            _start(directory, config, command, tokenizers, joint)
+        trainer = Trainer(model, task, config.optimization, config.training, precision, say)
+        if resuming and trainer.resume():
+            say(f"going on from step {trainer.progress.step} of {directory}")
+        try:
+            progress = trainer.run()
+        except Interrupted:
+            again = command if "--resume" in command else [*command, "--resume"]
+            say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {shlex.join(again)}")
+            raise
+    say(
+        f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; best {config.training.validation_metric} "
+        f"{abs(progress.best or 0):.2f} at step {progress.best_step}; the model is in {directory}"
+    )
+
+
+def _prepare_data(
+    config: TrainTranslatorConfig, resumed: Path | None
+) -> tuple[TranslationData, TranslationData, tuple[Tokenizer, Tokenizer]]:
+    """Training and validation data, tokenised, and the tokenizers; says what was found and what was left out."""
+    data = config.data
+    train_corpus = load_corpus(data, data.train_split)
+    if not has_split(data, data.valid_split):
+        raise CorpusError(
+            f"{data.data} has no validation split {data.valid_split!r}; add one (a few hundred pairs "
+            "that are not in the training split), or name another with --valid-split"
+        )
+    valid_corpus = load_corpus(data, data.valid_split)
+    say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
+    tokenizers = _tokenizers(config, train_corpus, resumed)
+    train = TranslationData.prepare(train_corpus, *tokenizers, max_length=data.max_length, drop_empty=True)
+    valid = TranslationData.prepare(valid_corpus, *tokenizers, max_length=0, drop_empty=True)
+    for reason, count in train.dropped.items():
+        if count:
+            say(f"left out of training: {count:,} pairs ({reason})")
+    for name, part in (("training", train), ("validation", valid)):
+        if not len(part):
+            raise CorpusError(f"{data.data}: no usable {name} pairs; both sides of a pair must hold text")
+    return train, valid, tokenizers
+
+
+def _start(
+    directory: Path,
+    config: TrainTranslatorConfig,
+    command: list[str],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    joint: bool,
+) -> None:
+    """Writes what a model directory holds from the first step on."""
+    source, target = tokenizers
+    described = {
+        "task": "translation",
+        "source": config.data.source,
+        "target": config.data.target,
+        "source_vocab": source.vocab_size,
+        "target_vocab": target.vocab_size,
+        "joint": joint,
+        "model": dataclasses.asdict(config.model),
+        "options": to_flat(config),
+        "command": command,
+        "version": __version__,
+    }
+    checkpoint.start_model_directory(directory, described, {"source": source.to_bytes(), "target": target.to_bytes()})
+
+
+def _check(config: TrainTranslatorConfig) -> None:
+    """Combinations of options that cannot work, before anything is read or written."""
+    training, optimization = config.training, config.optimization
+    if not config.data.data:
+        raise ConfigError("--data is missing: a folder with train.en train.de ..., a file, or a hub data set id")
+    if not training.output:
+        raise ConfigError("--output is missing: the model directory to write, such as runs/my-model")
+    if not (training.max_epochs > 0 or training.max_steps > 0 or training.max_minutes > 0 or training.patience > 0):
+        raise ConfigError(
+            "nothing would end this training; give --max-epochs, --max-steps or --max-minutes"
+        )
+    if training.batch_tokens <= 0 and training.batch_sentences <= 0:
+        raise ConfigError("--batch-tokens or --batch-sentences must be above 0")
+    if optimization.accumulate < 1:
+        raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
+    for section in (config.model, optimization, config.tokenizer):
+        for name, value in dataclasses.asdict(section).items():
+            probability = "dropout" in name or name in ("label_smoothing", "sampling", "ema_decay")
+            if probability and not 0 <= value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected 0 or more and less than 1")
+            if (name.endswith("_size") or name.endswith("_layers")) and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
+
+
+def _prepare_output(config: TrainTranslatorConfig, directory: Path) -> bool:
+    """Whether there is a run in the output directory to go on with; says so where there is none.
+
+    Raises:
+        ConfigError: The directory holds another model or other files, or options differ from those of its run.
+        ModelDirectoryError: It cannot be made or written.
+    """
+    training = config.training
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"--output {directory} is a file; give a directory")
+    checkpoint.check_writable(directory)
+    if not directory.exists() or not any(directory.iterdir()):
+        if training.resume:
+            say(f"nothing to resume in {directory}: starting anew")
+        return False
+    if not (directory / "config.json").exists():
+        if not checkpoint.only_training_files(directory):
+            raise ConfigError(f"--output {directory} holds other files and no model; give a new directory")
+        return False
+    if training.resume:
+        if checkpoint.load_training_state(directory) is None:
+            say(f"no checkpoint in {directory}: starting anew")
+            return False
+        _same_options(config, directory)
+        return True
+    if not training.overwrite:
+        raise ConfigError(
+            f"{directory} already holds a model; --resume goes on with it, --overwrite replaces it, or give another "
+            "--output"
+        )
+    return False
+
+
+def _same_options(config: TrainTranslatorConfig, directory: Path) -> None:
+    """Tells which options differ from those the run began with; refuses where the model would not fit."""
+    saved = checkpoint.read_config(directory).get("options", {})
+    now = to_flat(config)
+    different = [name for name in now if name in saved and saved[name] != now[name]]
+    fixed = {f.name for section in (config.model, config.tokenizer) for f in dataclasses.fields(section)}
+    for name in different:
+        if name in fixed and not name.startswith(("dropout", "word_dropout", "sampling")):
+            raise ConfigError(
+                f"{directory} was begun with {name} = {saved[name]}, now {now[name]}: a run cannot change its model; "
+                "leave the option as it was, or start a new --output"
+            )
+        if name not in MAY_CHANGE:
+            say(f"changed since the run began: {name} {saved[name]} → {now[name]}")
+
+
+def _tokenizers(
+    config: TrainTranslatorConfig, corpus: datasets.Dataset, resumed: Path | None
+) -> tuple[Tokenizer, Tokenizer]:
+    """Source and target tokenizer: those of the run that goes on, a given one, or newly trained."""
+    if resumed is not None:
+        saved = checkpoint.read_tokenizers(resumed)
+        source = Tokenizer.from_bytes(saved["source"])
+        return source, source if saved["source"] == saved["target"] else Tokenizer.from_bytes(saved["target"])
+    options, seed = config.tokenizer, config.training.seed
+    if options.tokenizer is not None:
+        given = Tokenizer.load(options.tokenizer)
+        return given, given
+    if options.joint:
+        lines = itertools.chain.from_iterable(zip(_lines(corpus, "source"), _lines(corpus, "target"), strict=True))
+        joint = Tokenizer.train(lines, options, seed, languages=2)
+        return joint, joint
+    return tuple(Tokenizer.train(_lines(corpus, side), options, seed) for side in ("source", "target"))  # type: ignore[return-value]
+
+
+def _lines(corpus: datasets.Dataset, column: str) -> Iterator[str]:
+    """One column's strings, a thousand rows in memory at a time."""
+    for rows in corpus.select_columns([column]).iter(batch_size=1000):
+        yield from rows[column]

@@ -1,0 +1,1 @@
+"""Strings to padded batches: corpus, tokenizer, batching."""

@@ -1,0 +1,378 @@
+"""Token ids to padded batches, in an order that is a function of seed and epoch.
+
+Legend: B sentences in a batch, S longest source, T longest target of the batch, both with EOS.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from seq2seq.errors import ConfigError
+from seq2seq.text.tokenizer import Tokenizer
+
+TOKENS_FORMAT = 1
+"""Part of the name of cached token files; a change of their layout raises it."""
+
+SOURCE_NOISE = 1.0
+TARGET_NOISE = 0.03
+"""Half widths of what is added to lengths before sorting, so that neighbours change each epoch: tokens to the source,
+a share of itself to the target, which parts the few long pairs and leaves targets of up to 16 tokens as they were."""
+
+AHEAD = 4
+"""Batches made while the model works on the one before."""
+
+
+class Batch(NamedTuple):
+    """Padded ids of B pairs. Decoder input is target[:, :-1], labels are target[:, 1:]."""
+
+    source: Tensor
+    """(B, S) int64: ids, EOS, padding."""
+    source_lengths: Tensor
+    """(B,) int64: ids and EOS."""
+    target: Tensor
+    """(B, T + 1) int64: BOS, ids, EOS, padding."""
+    target_lengths: Tensor
+    """(B,) int64: predicted tokens, that is ids and EOS without BOS; label t is real where t < target_lengths."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class _Specials(NamedTuple):
+    source_eos: int
+    source_pad: int
+    target_bos: int
+    target_eos: int
+    target_pad: int
+
+
+def collate(
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    *,
+    source_eos: int,
+    target_bos: int,
+    target_eos: int,
+    source_pad: int,
+    target_pad: int,
+) -> Batch:
+    """A batch of B pairs of ids, which hold neither BOS nor EOS."""
+    specials = _Specials(source_eos, source_pad, target_bos, target_eos, target_pad)
+    return _batch(*_flatten(sources), *_flatten(targets), specials)
+
+
+def _flatten(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """All ids one after the other, and the number of them in each row (B,)."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum())), lengths
+
+
+def _batch(
+    source_ids: np.ndarray,
+    source_lengths: np.ndarray,
+    target_ids: np.ndarray,
+    target_lengths: np.ndarray,
+    specials: _Specials,
+) -> Batch:
+    source = _padded(source_ids, source_lengths, specials.source_eos, specials.source_pad)
+    labels = _padded(target_ids, target_lengths, specials.target_eos, specials.target_pad)
+    bos = np.full((len(labels), 1), specials.target_bos, dtype=np.int64)
+    target = np.concatenate([bos, labels], axis=1)  # (B, T + 1)
+    return Batch(
+        torch.from_numpy(source),
+        torch.from_numpy(source_lengths + 1),
+        torch.from_numpy(target),
+        torch.from_numpy(target_lengths + 1),
+    )
+
+
+def _padded(ids: np.ndarray, lengths: np.ndarray, eos: int, pad: int) -> np.ndarray:
+    """(B, longest + 1): the ids of each row, EOS, padding."""
+    longest = int(lengths.max(initial=0))
+    padded = np.full((len(lengths), longest + 1), pad, dtype=np.int64)
+    padded[np.arange(longest + 1) < lengths[:, None]] = ids
+    padded[np.arange(len(lengths)), lengths] = eos
+    return padded
+
+
+def batch_order(
+    source_lengths: np.ndarray,
+    target_lengths: np.ndarray,
+    *,
+    batch_tokens: int,
+    batch_sentences: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
+) -> list[np.ndarray]:
+    """Which examples form which batch in an epoch; a pure function of its arguments.
+
+    Pairs are sorted by target length, then by source length with a little noise, drawn anew each epoch (up and down in
+    turn, so that a step of the target length finds the source where it was), cut to the budget, and the batches
+    shuffled. A batch costs B x the longest side; a single pair above the budget makes a batch of its own.
+
+    With several processes, the batches of a step, one a process, are neighbours in length, as all processes wait for
+    the slowest. Every example occurs once over all processes, and all have equally many batches: where the number
+    of batches is no multiple of `world`, the ones with most sentences are split in two until it is. Only where nothing
+    is left to split (single-sentence batches everywhere), the fewest necessary are joined above the budget.
+
+    Args:
+        source_lengths: (N,) tokens of each source, counted as the batch will hold them.
+        target_lengths: (N,) the same of each target.
+        batch_tokens: Budget; 0: none.
+        batch_sentences: Most sentences in a batch; 0: no limit. Without a token budget, every batch but the last in
+            length order has exactly that many.
+        seed: Of the run.
+        epoch: Counted from 0.
+        rank: This process.
+        world: Number of processes.
+
+    Returns:
+        Indices of the examples of each batch, in order.
+
+    Raises:
+        ConfigError: Neither limit is given, or there are fewer examples than processes.
+    """
+    if batch_tokens <= 0 and batch_sentences <= 0:
+        raise ConfigError(
+            f"batch_tokens is {batch_tokens} and batch_sentences is {batch_sentences}; one of them must be above 0"
+        )
+    count = len(source_lengths)
+    if count < world:
+        raise ConfigError(f"{count} training pairs cannot be dealt to {world} processes; use {max(count, 1)} or fewer")
+    if count == 0:
+        return []
+    random = np.random.default_rng([seed % 2**63, epoch])
+    across = source_lengths + SOURCE_NOISE * random.uniform(-1, 1, count)
+    level = np.rint(target_lengths * (1 + TARGET_NOISE * random.uniform(-1, 1, count))).astype(np.int64)
+    order = np.lexsort((np.where(level % 2 == 0, across, -across), level))
+    longest = np.maximum(source_lengths, target_lengths)[order]
+    batches = _equal_shares(_cut(order, longest, batch_tokens, batch_sentences), world)
+    steps = np.arange(len(batches)).reshape(-1, world)
+    steps = random.permuted(steps[random.permutation(len(steps))], axis=1)
+    return [batches[i] for i in steps[:, rank]]
+
+
+def length_batches(lengths: np.ndarray, budget: int, rows_per_item: int = 1) -> list[np.ndarray]:
+    """Groups of like length for decoding, the longest first, so that memory peaks at the start.
+
+    Args:
+        lengths: (N,) tokens of each item.
+        budget: Most tokens in a group: items x rows_per_item x longest; a single larger item makes a group of its own.
+        rows_per_item: Rows that an item takes, such as the beam size.
+
+    Returns:
+        Indices of the items of each group; every index occurs once.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    return _cut(order, lengths[order] * rows_per_item, max(budget, 1), 0)
+
+
+def _cut(order: np.ndarray, cost: np.ndarray, budget: int, rows: int) -> list[np.ndarray]:
+    """Consecutive parts of `order` with at most `rows` rows and size x largest cost <= budget (0: no limit)."""
+    parts = []
+    start = 0
+    while start < len(order):
+        most = rows if rows > 0 else len(order)
+        if budget > 0:
+            most = min(most, max(budget // max(int(cost[start]), 1), 1))
+        window = cost[start : start + most]
+        size = len(window)
+        if budget > 0 and size > 1:
+            total = np.maximum.accumulate(window) * np.arange(1, size + 1)  # never falls
+            size = max(int(np.searchsorted(total, budget, side="right")), 1)
+        parts.append(order[start : start + size])
+        start += size
+    return parts
+
+
+def _equal_shares(batches: list[np.ndarray], world: int) -> list[np.ndarray]:
+    """The same examples in a number of batches that `world` divides; neighbours stay neighbours."""
+    missing = -len(batches) % world
+    while missing:
+        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+        if len(batches[largest]) < 2:
+            break
+        batches = [*batches[:largest], *np.array_split(batches[largest], 2), *batches[largest + 1 :]]
+        missing -= 1
+    if missing:  # single sentences only
+        surplus = len(batches) % world
+        joined = [np.concatenate(batches[i : i + 2]) for i in range(0, 2 * surplus, 2)]
+        batches = joined + batches[2 * surplus :]
+    return batches
+
+
+class TranslationData:
+    """A tokenised corpus: ids in Arrow files, memory-mapped, of which only lengths and row numbers are in memory."""
+
+    def __init__(
+        self,
+        corpus: datasets.Dataset,
+        tokens: datasets.Dataset,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        rows: np.ndarray,
+        lengths: tuple[np.ndarray, np.ndarray],
+        dropped: dict[str, int],
+    ) -> None:
+        """See `prepare`, which makes one."""
+        self._corpus = corpus.with_format("arrow")
+        self._tokens = tokens
+        self._rows = rows
+        self.source_tokenizer, self.target_tokenizer = tokenizers
+        self.source_lengths = lengths[0]
+        """(N,) int32: ids of each source and EOS."""
+        self.target_lengths = lengths[1]
+        """(N,) int32: ids of each target and EOS."""
+        self.dropped = dropped
+        """Number of pairs of the corpus left out, by reason."""
+
+    @classmethod
+    def prepare(
+        cls,
+        corpus: datasets.Dataset,
+        source_tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer,
+        max_length: int,
+        drop_empty: bool,
+    ) -> TranslationData:
+        """Tokenises a corpus, or finds it tokenised in the cache of `datasets`.
+
+        Args:
+            corpus: Columns source and target.
+            source_tokenizer: For the column source.
+            target_tokenizer: For the column target.
+            max_length: Pairs with more ids than this on either side are left out; 0: no limit.
+            drop_empty: Leave out pairs with no ids on either side.
+        """
+        tokens = _tokenise(corpus, source_tokenizer, target_tokenizer)
+        lengths = [_list_lengths(tokens, column) for column in ("source", "target")]
+        shortest, longest = np.minimum(*lengths), np.maximum(*lengths)
+        empty = (shortest == 0) & drop_empty
+        long = (longest > max_length) & ~empty & (max_length > 0)
+        rows = np.flatnonzero(~(empty | long))
+        return cls(
+            corpus,
+            tokens,
+            (source_tokenizer, target_tokenizer),
+            rows,
+            (lengths[0][rows] + 1, lengths[1][rows] + 1),
+            {"empty side": int(empty.sum()), f"more than {max_length} pieces": int(long.sum())},
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def source_texts(self, indices: np.ndarray | Sequence[int]) -> list[str]:
+        """The sources of these examples, as they stand in the corpus."""
+        return self._texts(indices, "source")
+
+    def target_texts(self, indices: np.ndarray | Sequence[int]) -> list[str]:
+        """The targets of these examples, as they stand in the corpus."""
+        return self._texts(indices, "target")
+
+    def _texts(self, indices: np.ndarray | Sequence[int], column: str) -> list[str]:
+        return self._corpus[self._rows[np.asarray(indices, dtype=np.int64)]][column].to_pylist()
+
+    def fetch(self, indices: np.ndarray) -> Batch:
+        """The batch of these examples, from stored ids."""
+        table = self._tokens[self._rows[indices]]
+        return _batch(*_flat(table["source"]), *_flat(table["target"]), self._specials())
+
+    def _sampled(self, indices: np.ndarray, amount: float, seeds: np.ndarray) -> Batch:
+        sources = self.source_tokenizer.sample(self.source_texts(indices), int(seeds[0]), amount)
+        targets = self.target_tokenizer.sample(self.target_texts(indices), int(seeds[1]), amount)
+        return _batch(*_flatten(sources), *_flatten(targets), self._specials())
+
+    def _specials(self) -> _Specials:
+        source, target = self.source_tokenizer, self.target_tokenizer
+        return _Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
+
+    def batches(
+        self, order: Sequence[np.ndarray], *, start: int = 0, sampling: float = 0.0, seed: int, epoch: int
+    ) -> Iterator[Batch]:
+        """The batches of `order` from position `start` on, made by a thread that keeps a few ahead.
+
+        Args:
+            order: Indices of the examples of each batch, as `batch_order` gives them.
+            start: Position to begin at; the batches from there on are the same as in a run that began at 0.
+            sampling: Above 0, text is segmented anew (`Tokenizer.sample`) with draws that follow from seed, epoch and
+                position. Such a batch may be somewhat larger than its budget.
+            seed: Of the run.
+            epoch: Counted from 0.
+        """
+
+        def make(position: int) -> Batch:
+            if sampling <= 0:
+                return self.fetch(order[position])
+            seeds = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(2)
+            return self._sampled(order[position], sampling, seeds)
+
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        made: deque[Future[Batch]] = deque()
+        try:
+            for position in range(start, len(order)):
+                made.append(pool.submit(make, position))
+                if len(made) > AHEAD:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tokenise(corpus: datasets.Dataset, source: Tokenizer, target: Tokenizer) -> datasets.Dataset:
+    """Columns source and target as lists of int32 ids, row by row those of the corpus, in Arrow format."""
+    schema = datasets.Features({column: datasets.Sequence(datasets.Value("int32")) for column in ("source", "target")})
+
+    def encode(table: pa.Table) -> pa.Table:
+        columns = {}
+        for column, tokenizer in (("source", source), ("target", target)):
+            ids, lengths = _flatten(tokenizer.encode(table[column].to_pylist()))
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            columns[column] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32)))
+        return pa.table(columns)
+
+    name = datasets.fingerprint.Hasher.hash(
+        [TOKENS_FORMAT, corpus._fingerprint, source.fingerprint, target.fingerprint]
+    )
+    # Named here, not by `map`, which would write beside the corpus: a data set folder of the user's may be read-only.
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "seq2seq" / "tokens"
+    cache.mkdir(parents=True, exist_ok=True)
+    tokens = corpus.with_format("arrow").map(
+        encode,
+        batched=True,
+        batch_size=1000,
+        features=schema,
+        remove_columns=[column for column in corpus.column_names if column not in schema],
+        cache_file_name=str(cache / f"{name}.arrow"),
+        load_from_cache_file=True,
+        new_fingerprint=name,
+        desc="Tokenising",
+    )
+    return tokens.with_format("arrow")
+
+
+def _list_lengths(tokens: datasets.Dataset, column: str) -> np.ndarray:
+    """(N,) int32: how many ids each row holds."""
+    chunks = tokens.data.column(column).chunks
+    return np.concatenate([np.zeros(0, np.int32), *(np.diff(chunk.offsets.to_numpy()) for chunk in chunks)])
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """All ids of a column of lists one after the other, and the number of them in each row (B,) int64."""
+    rows = column.combine_chunks()
+    return rows.flatten().to_numpy(), np.diff(rows.offsets.to_numpy()).astype(np.int64)

@@ -1,0 +1,301 @@
+"""Batches: what they hold, which examples meet in them, and that a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.config import TokenizerConfig
+from seq2seq.errors import ConfigError
+from seq2seq.text.batching import TranslationData, batch_order, collate, length_batches
+from seq2seq.text.tokenizer import Tokenizer
+
+SPECIALS = {"source_eos": 3, "target_bos": 2, "target_eos": 4, "source_pad": 0, "target_pad": 9}
+
+
+def by_hand(rows, eos, pad, bos=()):
+    """Padded rows, one list operation at a time."""
+    longest = max(len(row) for row in rows)
+    return [[*bos, *row, eos, *[pad] * (longest - len(row))] for row in rows]
+
+
+@given(st.lists(st.tuples(*[st.lists(st.integers(5, 99), max_size=7)] * 2), min_size=1, max_size=6))
+def test_collate(pairs):
+    sources, targets = ([list(pair[side]) for pair in pairs] for side in range(2))
+    batch = collate(sources, targets, **SPECIALS)
+    assert batch.source.tolist() == by_hand(sources, 3, 0)
+    assert batch.target.tolist() == by_hand(targets, 4, 9, [2])
+    assert batch.source_lengths.tolist() == [len(row) + 1 for row in sources]
+    assert batch.target_lengths.tolist() == [len(row) + 1 for row in targets]
+    assert all(tensor.dtype == torch.int64 for tensor in batch)
+    labels, steps = batch.target[:, 1:], torch.arange(batch.target.shape[1] - 1)
+    assert bool((labels[steps >= batch.target_lengths[:, None]] == 9).all())
+    assert bool((labels.gather(1, batch.target_lengths[:, None] - 1) == 4).all())
+
+
+def test_batch_moves():
+    batch = collate([[5]], [[6, 7]], **SPECIALS)
+    moved = batch.to("meta")
+    assert {tensor.device.type for tensor in moved} == {"meta"} and moved.target.shape == batch.target.shape
+
+
+def lengths(count, seed=0, longest=60):
+    random = np.random.default_rng(seed)
+    sources = np.clip(random.lognormal(2.3, 0.6, count), 1, longest).astype(np.int32)
+    targets = np.clip(sources * random.normal(1.1, 0.2, count), 1, longest).astype(np.int32)
+    return sources, targets
+
+
+def order(sides, **options):
+    return batch_order(*sides, **{"batch_tokens": 500, "batch_sentences": 0, "seed": 1, "epoch": 0, **options})
+
+
+def cost(sides, batch):
+    return len(batch) * max(sides[0][batch].max(), sides[1][batch].max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 80),
+    st.integers(0, 300),
+    st.integers(0, 20),
+    st.integers(-5, 5),
+    st.integers(0, 3),
+    st.integers(1, 4),
+)
+def test_every_example_once_within_the_budget(count, tokens, sentences, seed, epoch, world):
+    sides = lengths(count, seed=count)
+    options = {"batch_tokens": tokens, "batch_sentences": sentences, "seed": seed, "epoch": epoch, "world": world}
+    if (tokens, sentences) == (0, 0) or count < world:
+        with pytest.raises(ConfigError):
+            order(sides, **options)
+        return
+    ranks = [order(sides, rank=rank, **options) for rank in range(world)]
+    assert len({len(rank) for rank in ranks}) == 1
+    batches = [batch for rank in ranks for batch in rank]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    single = all(len(batch) <= 2 for batch in batches)  # where nothing was left to split, two are joined
+    for batch in batches:
+        assert len(batch) > 0
+        if not single or world == 1:
+            assert sentences == 0 or len(batch) <= sentences
+            assert tokens == 0 or len(batch) == 1 or cost(sides, batch) <= tokens
+
+
+def test_a_long_pair_makes_its_own_batch():
+    sides = np.array([5, 900, 5]), np.array([5, 4, 6])
+    batches = [sorted(batch.tolist()) for batch in order(sides, batch_tokens=100)]
+    assert sorted(batches) == [[0, 2], [1]]
+
+
+def test_sentences_alone_fill_batches_exactly():
+    sizes = sorted(len(batch) for batch in order(lengths(1003), batch_tokens=0, batch_sentences=64))
+    assert sizes == [1003 % 64] + [64] * (1003 // 64)
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    sides = lengths(2000)
+    first, again = order(sides), order(sides)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+    def contents(batches):
+        return {tuple(sorted(batch.tolist())) for batch in batches}
+
+    for other in (order(sides, epoch=1), order(sides, seed=2)):
+        common = contents(first) & contents(other)
+        assert len(common) < 0.1 * len(first)  # other batches, not the same ones in another order
+
+
+def test_lengths_are_alike_within_a_batch_and_mixed_between_batches():
+    sides = lengths(20_000)
+    batches = order(sides, batch_tokens=2000)
+    for side, efficiency in ((0, 0.8), (1, 0.97)):  # random batches: 0.3
+        real = sum(int(sides[side][batch].sum()) for batch in batches)
+        padded = sum(len(batch) * int(sides[side][batch].max()) for batch in batches)
+        assert real / padded > efficiency
+    longest = np.array([sides[1][batch].max() for batch in batches], dtype=float)
+    assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.25
+
+
+def test_processes_get_batches_of_like_length_at_each_step():
+    sides = lengths(20_000)
+    ranks = [order(sides, batch_tokens=2000, rank=rank, world=4) for rank in range(4)]
+    longest = np.array([[sides[1][batch].max() for batch in rank] for rank in ranks])
+    within = np.ptp(longest, axis=0).mean()
+    assert within < 0.2 * longest.std() * 4
+
+
+def test_a_million_pairs_are_ordered_quickly():
+    sides = lengths(1_000_000, longest=200)
+    best = float("inf")
+    for epoch in range(2):
+        start = time.perf_counter()
+        batches = order(sides, batch_tokens=3000, epoch=epoch)
+        best = min(best, time.perf_counter() - start)
+    assert len(batches) < 1.05 * np.maximum(*sides).sum() / 3000
+    assert best < 5  # about 0.5 s on an idle core
+
+
+def test_nothing_to_order():
+    with pytest.raises(ConfigError, match="batch_tokens is 0 and batch_sentences is 0; one of them must be above 0"):
+        order(lengths(5), batch_tokens=0)
+    with pytest.raises(ConfigError, match="3 training pairs cannot be dealt to 4 processes; use 3 or fewer"):
+        order(lengths(3), world=4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(0, 200), st.integers(1, 5))
+def test_length_batches(sizes, budget, rows):
+    groups = length_batches(np.array(sizes, dtype=np.int64), budget, rows)
+    flat = [index for group in groups for index in group.tolist()]
+    assert sorted(flat) == list(range(len(sizes)))
+    in_order = [sizes[index] for index in flat]
+    assert in_order == sorted(sizes, reverse=True)
+    for group, following in itertools.zip_longest(groups, groups[1:]):
+        longest = max(sizes[index] for index in group)
+        assert len(group) == 1 or len(group) * rows * longest <= budget
+        if following is not None:  # greedy: the next item would not have fitted
+            assert (len(group) + 1) * rows * max(longest, 1) > budget
+
+
+# A tokenised corpus.
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    return tmp_path / "cache"
+
+
+WORDS = "red green blue old new small large house garden river walks sleeps sings".split()
+SOURCES = [" ".join(WORDS[(i * j) % len(WORDS)] for j in range(1, 2 + i % 9)) for i in range(300)]
+TARGETS = [" ".join(reversed(text.split())) + " !" for text in SOURCES]
+SOURCES[7], TARGETS[11], SOURCES[13] = "", "  ", "house " * 60
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    config = TokenizerConfig(vocab_size=330)
+    return Tokenizer.train(SOURCES, config, 1), Tokenizer.train(TARGETS, config, 1)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    made = datasets.Dataset.from_dict({"source": SOURCES, "target": TARGETS})
+    made.save_to_disk(str(tmp_path / "made"))
+    return datasets.load_from_disk(str(tmp_path / "made"))
+
+
+def expected_batch(tokenizers, sources, targets):
+    specials = {"source_eos": 3, "target_bos": 2, "target_eos": 3, "source_pad": 0, "target_pad": 0}
+    return collate(tokenizers[0].encode(sources), tokenizers[1].encode(targets), **specials)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_dropped_pairs_are_counted(corpus, tokenizers):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=50, drop_empty=True)
+    assert data.dropped == {"empty side": 2, "more than 50 pieces": 1}
+    kept = [i for i in range(300) if i not in (7, 11, 13)]
+    assert len(data) == 297
+    assert data.source_texts(range(297)) == [SOURCES[i] for i in kept]
+    assert data.target_texts([0, 296, 10]) == [TARGETS[kept[i]] for i in (0, 296, 10)]
+    assert data.source_lengths.tolist() == [len(ids) + 1 for ids in tokenizers[0].encode([SOURCES[i] for i in kept])]
+    assert data.target_lengths.tolist() == [len(ids) + 1 for ids in tokenizers[1].encode([TARGETS[i] for i in kept])]
+    everything = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=False)
+    assert len(everything) == 300 and set(everything.dropped.values()) == {0}
+    assert everything.source_lengths[7] == 1 and everything.target_texts([11]) == ["  "]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_batches_hold_the_ids_of_the_text(corpus, tokenizers, in_memory):
+    if in_memory:
+        corpus = datasets.Dataset.from_dict({"source": SOURCES, "target": TARGETS})
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=False)
+    batches = order((data.source_lengths, data.target_lengths), batch_tokens=200)
+    made = list(data.batches(batches, seed=1, epoch=0))
+    assert len(made) == len(batches) > 10
+    for indices, batch in zip(batches, made, strict=True):
+        wanted = expected_batch(tokenizers, [SOURCES[i] for i in indices], [TARGETS[i] for i in indices])
+        assert same(batch, wanted)
+        assert len(indices) == 1 or max(batch.source.numel(), batch.target[:, 1:].numel()) <= 200
+
+
+def test_a_selection_of_a_corpus(corpus, tokenizers):
+    data = TranslationData.prepare(corpus.select([200, 3, 100]), *tokenizers, max_length=0, drop_empty=True)
+    assert data.source_texts([0, 1, 2]) == [SOURCES[i] for i in (200, 3, 100)]
+    wanted = expected_batch(tokenizers, [SOURCES[100], SOURCES[200]], [TARGETS[100], TARGETS[200]])
+    assert same(data.fetch(np.array([2, 0])), wanted)
+
+
+def test_tokens_are_cached_and_memory_mapped(corpus, tokenizers, cache, monkeypatch):
+    TranslationData.prepare(corpus, *tokenizers, max_length=50, drop_empty=True)
+    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")}
+    assert len(files) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "encode", lambda *_: pytest.fail("tokenised again"))
+        data = TranslationData.prepare(corpus, *tokenizers, max_length=5, drop_empty=True)
+    assert data._tokens.cache_files and data.dropped["more than 5 pieces"] > 1
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == files
+    TranslationData.prepare(corpus, tokenizers[1], tokenizers[0], max_length=50, drop_empty=True)
+    assert len(list(cache.rglob("*.arrow"))) == 2  # another tokenizer, another file
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.3])
+def test_a_resumed_run_sees_the_same_batches(corpus, tokenizers, sampling):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True)
+    batches = order((data.source_lengths, data.target_lengths), batch_tokens=300)
+    options = {"sampling": sampling, "seed": 5, "epoch": 2}
+    unbroken = list(data.batches(batches, **options))
+    for start in (0, 1, len(batches) - 1, len(batches)):
+        resumed = list(data.batches(batches, start=start, **options))
+        assert len(resumed) == len(batches) - start
+        assert all(same(a, b) for a, b in zip(resumed, unbroken[start:], strict=True))
+
+
+def test_sampling_segments_anew_each_epoch(corpus, tokenizers):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True)
+    batches = [np.arange(100)] * 2
+
+    def drawn(**options):
+        return list(data.batches(batches, **{"sampling": 0.3, "seed": 5, "epoch": 0, **options}))
+
+    first = drawn()
+    for other in (drawn(epoch=1), drawn(seed=6), list(reversed(first)), drawn(sampling=0.0)):
+        assert not same(first[0], other[0])
+    for batch in first:
+        assert tokenizers[0].decode(batch.source.tolist()) == [text.strip() for text in data.source_texts(range(100))]
+        assert tokenizers[1].decode(batch.target.tolist()) == data.target_texts(range(100))
+        lengths_found = [row.index(3) + 1 for row in batch.source.tolist()]
+        assert batch.source_lengths.tolist() == lengths_found
+
+
+def test_batches_can_be_left_early_and_carry_errors(corpus, tokenizers):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True)
+    batches = [np.arange(10)] * 100
+    for _ in data.batches(batches, seed=1, epoch=0):
+        break
+    with pytest.raises(IndexError):
+        list(data.batches([np.array([10**6])], seed=1, epoch=0))
+
+
+def test_fetching_is_quick(corpus, tokenizers):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True)
+    random = np.random.default_rng(0)
+    best = float("inf")
+    for _ in range(20):
+        indices = random.choice(len(data), 64, replace=False)
+        start = time.perf_counter()
+        data.fetch(indices)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.01  # about 0.5 ms on an idle core

@@ -1,0 +1,131 @@
+"""Model directories: what is written is read back, what is damaged is refused, nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq import checkpoint
+from seq2seq.checkpoint import TrainingState
+from seq2seq.errors import ModelDirectoryError
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    checkpoint.start_model_directory(path, {"task": "translation"}, {"source": b"spm", "target": b"spm"})
+    checkpoint.save_weights(path, TENSORS, {"step": 1}, "card")
+    return path
+
+
+def test_round_trip(directory: Path) -> None:
+    saved = checkpoint.load_model(directory)
+    assert saved.config == {"format_version": checkpoint.FORMAT_VERSION, "task": "translation"}
+    assert saved.tokenizers == {"source": b"spm", "target": b"spm"}
+    assert saved.tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(saved.tensors[name], TENSORS[name]) for name in TENSORS)
+    assert sorted(p.name for p in directory.iterdir()) == [
+        "README.md", "config.json", "metrics.json", "model.safetensors", "tokenizer.model",
+    ]  # fmt: skip
+
+
+def test_separate_tokenizers(tmp_path: Path) -> None:
+    checkpoint.start_model_directory(tmp_path, {}, {"source": b"s", "target": b"t"})
+    assert checkpoint.read_tokenizers(tmp_path) == {"source": b"s", "target": b"t"}
+    assert not (tmp_path / "tokenizer.model").exists()
+
+
+def _truncate(path: Path) -> None:
+    (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-5])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+
+
+def _newer(path: Path) -> None:
+    (path / "config.json").write_text(json.dumps({"format_version": 99}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: (p / "model.safetensors").unlink(), "has no model.safetensors"),
+        (_truncate, "damaged"),
+        (_flip, "checksum differs"),
+        (lambda p: (p / "model.safetensors").write_bytes(b""), "damaged"),
+        (lambda p: (p / "tokenizer.model").unlink(), "has no tokenizer.model"),
+        (lambda p: (p / "config.json").write_text("{"), "cannot read"),
+        (lambda p: (p / "config.json").write_text("[]"), "no JSON object"),
+        (lambda p: (p / "config.json").write_text("{}"), "format_version"),
+        (_newer, "has format 99, this version of seq2seq reads up to 1: upgrade"),
+        (lambda p: (p / "config.json").unlink(), "is no model directory"),
+    ],
+)
+def test_damage_is_refused(directory: Path, damage, message: str) -> None:
+    damage(directory)
+    with pytest.raises(ModelDirectoryError, match=message):
+        checkpoint.load_model(directory)
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirectoryError, match="no model directory"):
+        checkpoint.load_model(tmp_path / "absent")
+
+
+def test_failed_write_leaves_the_old_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    before = (directory / "model.safetensors").read_bytes()
+    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save_weights(directory, {"a": torch.zeros(9)}, {}, "")
+    assert (directory / "model.safetensors").read_bytes() == before
+    assert not list(directory.glob(".*"))
+
+
+def test_newest_training_state_is_kept_alone(directory: Path) -> None:
+    assert checkpoint.load_training_state(directory) is None
+    for step in (9, 10, 100):
+        state = TrainingState({"w": torch.full((2,), float(step))}, {"n": step})
+        checkpoint.save_training_state(directory, step, state)
+    leftover = directory / "training_state" / ".tmp-1"  # of a killed process
+    leftover.mkdir()
+    state = checkpoint.load_training_state(directory)
+    assert state is not None and state.values == {"n": 100} and state.tensors["w"].tolist() == [100, 100]
+    checkpoint.save_training_state(directory, 100, state)
+    assert [p.name for p in (directory / "training_state").iterdir()] == ["step-000000100"]
+
+
+def test_second_training_is_kept_out(directory: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from seq2seq import checkpoint\n"
+        "from seq2seq.errors import ModelDirectoryError\n"
+        "try:\n"
+        "    with checkpoint.exclusive(Path(sys.argv[1])): print('entered')\n"
+        "except ModelDirectoryError as error: print(error)\n"
+    )
+
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True).stdout
+
+    with checkpoint.exclusive(directory):
+        assert "another training is writing" in other()
+    assert other() == "entered\n"
+
+
+def test_clear_leaves_what_is_not_ours(directory: Path) -> None:
+    (directory / "notes.txt").write_text("mine")
+    assert not checkpoint.only_training_files(directory)
+    checkpoint.clear(directory)
+    assert [p.name for p in directory.iterdir()] == ["notes.txt"]

@@ -1,0 +1,169 @@
+"""`seq2seq train` by the real command: a toy task learned to a bar, resume, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import torch
+from conftest import TINY
+
+from seq2seq import Translator
+from seq2seq.app.cli import main
+from seq2seq.checkpoint import load_model, read_tensors
+
+
+def _reversal(folder: Path) -> Path:
+    """Sentences of invented words, the target is the source backwards; test sentences do not occur in training."""
+    rng = random.Random(1)
+    words = ["".join(rng.choices("bdfgklmnprst", k=1) + rng.choices("aeiou", k=1)) + "x" for _ in range(12)]
+    sentences = {tuple(rng.choices(words, k=rng.randint(3, 7))) for _ in range(2800)}
+    lines = sorted(" ".join(words) for words in sentences)
+    rng.shuffle(lines)
+    folder.mkdir()
+    for split, part in (("train", lines[:2200]), ("valid", lines[2200:2250]), ("test", lines[2250:2350])):
+        (folder / f"{split}.src").write_text("".join(f"{line}\n" for line in part))
+        (folder / f"{split}.rev").write_text("".join(" ".join(reversed(line.split())) + "\n" for line in part))
+    return folder
+
+
+def test_reversal_is_learned(tmp_path: Path) -> None:
+    data = _reversal(tmp_path / "data")
+    start = time.perf_counter()
+    code = main(
+        [
+            *("train", "--data", str(data), "--source", "src", "--target", "rev", "--output", str(tmp_path / "model")),
+            *("--vocab-size", "300", "--embedding-size", "64", "--encoder-size", "64", "--decoder-size", "128"),
+            *("--attention-size", "64", "--batch-tokens", "800", "--max-epochs", "11", "--learning-rate", "0.006"),
+            *("--warmup-steps", "50", "--ema-decay", "0.98", "--dropout", "0.1", "--dropout-readout", "0.1"),
+            *("--dropout-embedding", "0.05", "--label-smoothing", "0.05"),
+            # products this small gain nothing from a second thread
+            *("--threads", "1"),
+        ]
+    )
+    seconds = time.perf_counter() - start
+    assert code == 0
+    sources, references = ((data / f"test.{side}").read_text().splitlines() for side in ("src", "rev"))
+    translations = Translator.from_pretrained(tmp_path / "model").translate(sources, beam_size=5)
+    assert sacrebleu.corpus_bleu(translations, [references]).score >= 95
+    assert seconds < 60
+
+
+def _train(data: Path, output: Path, *options: str) -> int:
+    return main(
+        ["train", "--data", str(data), "--source", "en", "--target", "fr", "--output", str(output), *TINY, *options]
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--sampling", "0.2", "--accumulate", "2", "--dropout-state", "0.2"]])
+def test_resumed_training_equals_unbroken(small_corpus: Path, tmp_path: Path, options: list[str]) -> None:
+    """The whole chain: sampling tokenizer, dropout, averaging, a stop in the middle of an epoch."""
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    options = [*options, "--validate-every", "3", "--max-epochs", "9", "--schedule", "inverse_sqrt"]
+    assert _train(small_corpus, unbroken, *options) == 0
+    assert _train(small_corpus, broken, *options, "--max-steps", "2", "--validate-every", "2") == 0
+    assert _train(small_corpus, broken, *options, "--resume") == 0
+    last = "training_state/step-000000006/tensors.safetensors"
+    whole, resumed = read_tensors(unbroken / last), read_tensors(broken / last)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_model_directory(tiny_model: Path) -> None:
+    assert {path.name for path in tiny_model.iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.model", "metrics.json", "metrics.jsonl", "README.md",
+        "training_state",
+    }  # fmt: skip
+    config = load_model(tiny_model).config
+    assert (config["source"], config["target"], config["task"], config["joint"]) == ("en", "fr", "translation", True)
+    assert config["options"]["embedding_size"] == 16 and config["command"][:2] == ["seq2seq", "train"]
+    assert json.loads((tiny_model / "metrics.json").read_text())["valid"].keys() == {"loss", "bleu", "chrf"}
+    assert "en → fr" in (tiny_model / "README.md").read_text()
+
+
+def test_separate_vocabularies_and_a_given_tokenizer(small_corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    assert _train(small_corpus, tmp_path / "two", "--no-joint", "--tokenizer-type", "unigram") == 0
+    assert (tmp_path / "two" / "source.model").exists() and not load_model(tmp_path / "two").config["joint"]
+    given = tiny_model / "tokenizer.model"
+    assert _train(small_corpus, tmp_path / "given", "--tokenizer", str(given), "--attention", "none") == 0
+    assert (tmp_path / "given" / "tokenizer.model").read_bytes() == given.read_bytes()
+    both = Translator.from_pretrained([tiny_model, tmp_path / "given"])
+    assert len(both.translate(["the cat", ""], beam_size=2)) == 2
+
+
+def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
+    captured = capsys.readouterr()
+    assert code == 2 and captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dropout", "1.5"], "--dropout is 1.5, expected 0 or more and less than 1"),
+        (["--embedding-size", "0"], "--embedding-size is 0, expected 1 or more"),
+        (["--max-steps", "0", "--max-epochs", "0"], "nothing would end this training; give --max-epochs"),
+        (["--batch-tokens", "0"], "--batch-tokens or --batch-sentences must be above 0"),
+        (["--target", "de"], "de"),
+        (["--valid-split", "nowhere"], "no validation split 'nowhere'"),
+        (["--tokenizer", "absent.model"], "absent.model"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--data", "/absent/folder"], "/absent/folder"),
+    ],
+)
+def test_refusals_write_nothing(small_corpus, tmp_path, capsys, options: list[str], message: str) -> None:
+    assert message in _refused(capsys, _train(small_corpus, tmp_path / "out", *options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_unequal_line_counts(small_corpus: Path, tmp_path: Path, capsys) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in small_corpus.iterdir():
+        (data / path.name).write_bytes(path.read_bytes())
+    (data / "train.fr").write_text("une ligne\n")
+    error = _refused(capsys, _train(data, tmp_path / "out"))
+    assert "200" in error and "1" in error and "train.fr" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_is_not_overwritten_unasked(small_corpus, tiny_model, tmp_path, capsys) -> None:
+    before = (tiny_model / "model.safetensors").read_bytes()
+    error = _refused(capsys, _train(small_corpus, tiny_model))
+    assert "--resume" in error and "--overwrite" in error
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "holds other files" in _refused(capsys, _train(small_corpus, tmp_path))
+    error = _refused(capsys, _train(small_corpus, tiny_model, "--resume", "--embedding-size", "32"))
+    assert "embedding_size = 16, now 32" in error
+    assert (tiny_model / "model.safetensors").read_bytes() == before
+
+
+def test_resume_where_there_is_nothing_starts_anew(small_corpus, tmp_path, capsys) -> None:
+    assert _train(small_corpus, tmp_path / "new", "--resume") == 0
+    assert "nothing to resume" in capsys.readouterr().out
+    assert (tmp_path / "new" / "model.safetensors").exists()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(small_corpus: Path, tmp_path: Path) -> None:
+    arguments = [
+        *("train", "--data", str(small_corpus), "--source", "en", "--target", "fr", "--output", str(tmp_path / "m")),
+        *TINY,
+        *("--max-steps", "100000", "--max-epochs", "0"),
+    ]
+    with subprocess.Popen([sys.executable, "-m", "seq2seq", *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step "):  # the first validation is over
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "--resume" in rest.splitlines()[-1] and rest.splitlines()[-1].strip().startswith("seq2seq train")
+    assert list((tmp_path / "m" / "training_state").glob("step-*"))
