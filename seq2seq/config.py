@@ -55,7 +55,7 @@ class TokenizerConfig:
     joint: bool = True
     """One vocabulary for both languages."""
     normalization: Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"] = "nmt_nfkc"
-    """SentencePiece normalisation rule, stored in the model; `identity` changes nothing but runs of spaces."""
+    """SentencePiece normalisation rule, stored in the model; `identity` changes nothing."""
     tokenizer_sentences: int = 1_000_000
     """The tokenizer is trained on at most this many lines a language, a seeded sample."""
     sampling: float = 0.0

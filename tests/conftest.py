@@ -22,6 +22,8 @@ def pytest_configure(config):
     """Before any test module is imported, for `datasets` reads its settings once, when it is imported."""
     config.seq2seq_caches = tempfile.TemporaryDirectory(prefix="seq2seq-tests-")
     os.environ["HF_HOME"] = config.seq2seq_caches.name
+    # a second thread gains nothing at these sizes, and on a busy machine it costs: threads wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     for name in ("HF_DATASETS_CACHE", "SEQ2SEQ_TRACEBACK"):

@@ -141,6 +141,37 @@ def greedy_loop(model: ToyModel, source: list[int], longest: int) -> list[int]:
     return ids
 
 
+def beam_loop(model: ToyModel, source: list[int], size: int, alpha: float, longest: int) -> list[list[int]]:
+    """Beam search of one sentence in lists and loops, one hypothesis at a time, without any bound; ids, best first."""
+    memory = model.encode(torch.tensor([source]), torch.tensor([len(source)]))
+    live, finished = [(0.0, [], model.initial_state(memory))], []
+    for t in range(longest + 1):
+        candidates = []
+        for total, ids, state in live:
+            logits, state, _ = model.step(torch.tensor([ids[-1] if ids else BOS]), state, memory)
+            log_probs = torch.log_softmax(logits, -1)[0].tolist()
+            allowed = (EOS, *WORDS) if t < longest else (EOS,)
+            candidates += [(total + log_probs[piece], ids, piece, state) for piece in allowed]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        for total, ids, piece, _ in candidates[:size]:
+            if piece == EOS:
+                finished.append((total / (len(ids) + 1) ** alpha, ids))
+        live = [(total, [*ids, piece], state) for total, ids, piece, state in candidates if piece != EOS][:size]
+        if len(finished) >= size:
+            break
+    return [ids for _, ids in sorted(finished, reverse=True)]
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
+def test_the_beam_is_that_of_a_plain_loop(size, alpha):
+    for seed in range(20, 26):
+        model = ToyModel(seed)
+        found = run(model, SOURCES, beam_size=size, n_best=2, length_penalty=alpha, max_length=9)
+        for source, hypotheses in zip(SOURCES, found, strict=True):
+            assert [h.ids for h in hypotheses] == beam_loop(model, source, size, alpha, 9)[:2]
+
+
 def test_beam_1_is_greedy_and_both_are_the_argmax_loop(monkeypatch):
     for seed in range(4):
         model = ToyModel(seed)

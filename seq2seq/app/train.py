@@ -22,8 +22,9 @@ from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import Batch, TranslationData, batch_order
+from seq2seq.text.batching import Batch, batch_order
 from seq2seq.text.corpus import has_split, load_corpus
+from seq2seq.text.data import TranslationData
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.trainer import Interrupted, Trainer
 
@@ -135,21 +136,14 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     precision = choose_precision(config.training.precision, device)
     datasets.disable_progress_bars()
 
-    train, valid, tokenizers = _prepare_data(config, directory if resuming else None)
-    torch.manual_seed(config.training.seed)
-    vocabularies = tokenizers[0].vocab_size, tokenizers[1].vocab_size
-    joint = tokenizers[0].to_bytes() == tokenizers[1].to_bytes()
-    model = TranslationModel(config.model, *vocabularies, joint).to(device)
-    say(
-        f"model: {sum(p.numel() for p in model.parameters()):,} parameters, "
-        f"vocabulary {vocabularies[0]:,} → {vocabularies[1]:,}{' (joint)' if joint else ''}; "
-        f"{device}, {threads} threads, products in {str(precision).removeprefix('torch.')}"
-    )
+    train, valid, tokenizers = prepare_data(config, directory if resuming else None)
+    model = build_model(config, tokenizers).to(device)
+    say(f"on {device}, {threads} threads, matrix products in {str(precision).removeprefix('torch.')}")
     task = TranslationTask(config, train, valid, tokenizers, device)
     with checkpoint.exclusive(directory):
         if not resuming:
             checkpoint.clear(directory)
-            _start(directory, config, command, tokenizers, joint)
+            _start(directory, config, command, tokenizers)
         trainer = Trainer(model, task, config.optimization, config.training, precision, say)
         if resuming and trainer.resume():
             say(f"going on from step {trainer.progress.step} of {directory}")
@@ -165,7 +159,7 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     )
 
 
-def _prepare_data(
+def prepare_data(
     config: TrainTranslatorConfig, resumed: Path | None
 ) -> tuple[TranslationData, TranslationData, tuple[Tokenizer, Tokenizer]]:
     """Training and validation data, tokenised, and the tokenizers; says what was found and what was left out."""
@@ -190,12 +184,22 @@ def _prepare_data(
     return train, valid, tokenizers
 
 
+def build_model(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Tokenizer]) -> TranslationModel:
+    """A model with the initial weights that the seed gives; says how large it is."""
+    torch.manual_seed(config.training.seed)
+    sizes = tokenizers[0].vocab_size, tokenizers[1].vocab_size
+    joint = tokenizers[0].to_bytes() == tokenizers[1].to_bytes()
+    model = TranslationModel(config.model, *sizes, joint)
+    parameters = sum(p.numel() for p in model.parameters())
+    say(f"model: {parameters:,} parameters, vocabulary {sizes[0]:,} → {sizes[1]:,}{' (joint)' if joint else ''}")
+    return model
+
+
 def _start(
     directory: Path,
     config: TrainTranslatorConfig,
     command: list[str],
     tokenizers: tuple[Tokenizer, Tokenizer],
-    joint: bool,
 ) -> None:
     """Writes what a model directory holds from the first step on."""
     source, target = tokenizers
@@ -205,7 +209,7 @@ def _start(
         "target": config.data.target,
         "source_vocab": source.vocab_size,
         "target_vocab": target.vocab_size,
-        "joint": joint,
+        "joint": source.to_bytes() == target.to_bytes(),
         "model": dataclasses.asdict(config.model),
         "options": to_flat(config),
         "command": command,

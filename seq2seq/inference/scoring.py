@@ -17,7 +17,7 @@ from seq2seq.text.batching import Batch, collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 
 LONGEST_PAIR = 25_000_000
-"""Source times target pieces of a pair; above it scoring goes step by step: attention of all steps at once is so large."""
+"""Source times target pieces; a pair above it is scored step by step: attention of all steps would take gigabytes."""
 
 
 class ScoringModel(SearchModel, Protocol):
