@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Sentences a second and latency of a trained model, greedy and with a beam of 5.
 
-    python scripts/bench/decoding.py --model DIR --input FILE [--sentences N] [--threads N] [--precision P] [--json]
+python scripts/bench/decoding.py --model DIR --input FILE [--sentences N] [--threads N] [--precision P] [--json]
 """
 
 from __future__ import annotations
