@@ -57,3 +57,23 @@ def test_memory_is_kept_between_steps() -> None:
         return int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
 
     assert 4 * faults("kept") < faults("plain")
+
+
+def test_kernels_of_many_shapes_do_not_pile_up() -> None:
+    code = (
+        "import sys, torch; from seq2seq.nn.hardware import bound_kernel_caches\n"
+        "if sys.argv[1] == 'bound': bound_kernel_caches()\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20\n"
+        "weight = torch.randn(1024, 512, dtype=torch.bfloat16); before = resident()\n"
+        "for n in range(1, 600): torch.randn(n, 512, dtype=torch.bfloat16) @ weight.t()\n"
+        "print(resident() - before)"
+    )
+
+    def growth(how: str) -> float:
+        return float(
+            subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout
+        )
+
+    if not sys.platform.startswith("linux") or (plain := growth("plain")) < 200:
+        pytest.skip("bfloat16 products here compile no kernels")
+    assert growth("bound") < plain / 2

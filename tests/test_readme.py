@@ -93,8 +93,3 @@ def test_files_that_readme_names_exist():
         assert (ROOT / name).exists(), name
     for name in re.findall(r"configs/\w+\.yaml|scripts/\w+\.py|seq2seq/\w+\.py", README):
         assert (ROOT / name).exists(), name
-
-
-def test_the_place_for_results():
-    assert README.count("<!-- results -->") == 1
-    assert README.index("## Results") < README.index("<!-- results -->")

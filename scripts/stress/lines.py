@@ -32,17 +32,18 @@ SCRIPTS = [(0x20, 0x7E), (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 
 
 
 def line(rng: random.Random) -> str:
-    """One line: empty, blank, ordinary, of any script, with odd characters, or very long."""
+    """One line: empty, blank, or words of any script with odd characters between them."""
     kind = rng.random()
     if kind < 0.1:
         return ""
     if kind < 0.15:
         return rng.choice([" ", "\t", "\u3000 "])
-    words = 5000 if kind < 0.153 else rng.randint(1, 30)
-    low, high = rng.choice(SCRIPTS)
-    text = [
-        "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 9))).replace("\n", "") for _ in range(words)
-    ]
+    return words(rng, rng.randint(1, 12), *rng.choice(SCRIPTS))
+
+
+def words(rng: random.Random, count: int, low: int, high: int) -> str:
+    """So many words of letters between two code points, with up to three odd characters."""
+    text = ["".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 7))) for _ in range(count)]
     for _ in range(rng.randint(0, 3)):
         text.insert(rng.randrange(len(text) + 1), rng.choice(MARKS))
     return " ".join(text)
@@ -56,7 +57,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    lines = [line(rng) for _ in range(options.lines)]
+    lines = [line(rng) for _ in range(options.lines - 1)]
+    lines.insert(options.lines // 3, words(rng, 5000, *SCRIPTS[0]))
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "lines.txt"), Path(folder, "out.txt")
         source.write_text("".join(f"{text}\n" for text in lines), encoding="utf-8", newline="")

@@ -20,7 +20,7 @@ from seq2seq.config import TrainTranslatorConfig, to_flat
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.translator import Translator
-from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.hardware import bound_kernel_caches, choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
 from seq2seq.text.corpus import has_split, load_corpus
@@ -133,6 +133,7 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     device = choose_device(config.training.device)
     threads = use_threads(config.training.threads)
     keep_memory()
+    bound_kernel_caches()
     precision = choose_precision(config.training.precision, device)
     datasets.disable_progress_bars()
 
