@@ -136,9 +136,8 @@ def test_help_comes_at_once():
 
 
 def test_translator_is_found_in_the_package():
-    from seq2seq.inference.translator import Translator
-
     import seq2seq
+    from seq2seq.inference.translator import Translator
 
     assert seq2seq.Translator is Translator
     assert "Translator" in dir(seq2seq)
