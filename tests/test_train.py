@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import signal
@@ -143,6 +144,15 @@ def test_another_model_is_not_overwritten_unasked(small_corpus, tiny_model, tmp_
     error = _refused(capsys, _train(small_corpus, tiny_model, "--resume", "--embedding-size", "32"))
     assert "embedding_size = 16, now 32" in error
     assert (tiny_model / "model.safetensors").read_bytes() == before
+
+
+def test_tensorboard(small_corpus, tmp_path, capsys) -> None:
+    code = _train(small_corpus, tmp_path / "out", "--tensorboard", "--log-every", "1")
+    if importlib.util.find_spec("tensorboard") is None:
+        assert "pip install 'seq2seq[tensorboard]'" in _refused(capsys, code)
+        assert not (tmp_path / "out").exists()
+    else:
+        assert code == 0 and list((tmp_path / "out" / "tensorboard").glob("events*"))
 
 
 def test_resume_where_there_is_nothing_starts_anew(small_corpus, tmp_path, capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import shlex
 from collections.abc import Iterator
@@ -234,7 +235,14 @@ def _check(config: TrainTranslatorConfig) -> None:
         raise ConfigError("--batch-tokens or --batch-sentences must be above 0")
     if optimization.accumulate < 1:
         raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
-    for section in (config.model, optimization, config.tokenizer):
+    if training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs a package: pip install 'seq2seq[tensorboard]', or leave the option out")
+    _check_ranges(config)
+
+
+def _check_ranges(config: TrainTranslatorConfig) -> None:
+    """Probabilities and sizes."""
+    for section in (config.model, config.optimization, config.tokenizer):
         for name, value in dataclasses.asdict(section).items():
             probability = "dropout" in name or name in ("label_smoothing", "sampling", "ema_decay")
             if probability and not 0 <= value < 1:

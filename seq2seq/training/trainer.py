@@ -123,34 +123,42 @@ class Trainer:
         self.total_steps = self._total_steps(len(order))
         self.started = time.perf_counter() - progress.seconds
         if training.tensorboard:
-            self.board = _tensorboard(self.directory)
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.directory / "tensorboard"))
         self.model.train()
         with self._signals(), self._bar() as bar:
             while not self._finished():
                 for batches in self._steps(order):
-                    rate = learning_rate(self.config, progress.step, self._done(), progress.reductions)
-                    loss, tokens, norm = self._step(batches, rate)
-                    progress.step += 1
-                    progress.position += len(batches)
-                    self.optimization.average(progress.step)
-                    self._count(loss, tokens, norm)
-                    self._show(bar, rate, norm)
-                    if progress.position >= len(order):
-                        progress.epoch, progress.position = progress.epoch + 1, 0
-                    epoch_over = progress.position == 0
-                    if self._due(training.validate_every, epoch_over):
-                        self._validate()
-                    elif training.save_every > 0 and progress.step % training.save_every == 0:
-                        self.save_state()
-                    if self.signal is not None:
-                        self.save_state()
-                        raise Interrupted(self.signal)
+                    self._advance(batches, len(order), bar)
                     if self._finished():
                         break
                 order = self.task.order(progress.epoch)
             if progress.validated_step != progress.step:
                 self._validate()
+        if self.board is not None:
+            self.board.close()
         return progress
+
+    def _advance(self, batches: list[Batch], epoch_length: int, bar: tqdm) -> None:
+        """One step and all that is due after it: log, validation, checkpoint."""
+        training, progress = self.training, self.progress
+        rate = learning_rate(self.config, progress.step, self._done(), progress.reductions)
+        loss, tokens, norm = self._step(batches, rate)
+        progress.step += 1
+        progress.position += len(batches)
+        self.optimization.average(progress.step)
+        self._count(loss, tokens, norm)
+        self._show(bar, rate, norm)
+        if progress.position >= epoch_length:
+            progress.epoch, progress.position = progress.epoch + 1, 0
+        if self._due(training.validate_every, epoch_over=progress.position == 0):
+            self._validate()
+        elif training.save_every > 0 and progress.step % training.save_every == 0:
+            self.save_state()
+        if self.signal is not None:
+            self.save_state()
+            raise Interrupted(self.signal)
 
     def _steps(self, order: list[np.ndarray]) -> Iterator[list[Batch]]:
         """The rest of an epoch's batches, in groups of `accumulate`."""
@@ -351,13 +359,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _tensorboard(directory: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "--tensorboard needs the package tensorboard: pip install 'seq2seq[tensorboard]', or leave the option out"
-        ) from None
-    return SummaryWriter(str(directory / "tensorboard"))
