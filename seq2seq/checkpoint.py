@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 STATE_PREFIX = "step-"
+# the state of a step that is being saved again
+PREVIOUS = ".previous"
 
 
 class SavedModel(NamedTuple):
@@ -197,8 +199,9 @@ def save_training_state(directory: Path, step: int, state: TrainingState) -> Non
         temporary.mkdir()
         write_atomically(temporary / "tensors.safetensors", tensors_to_bytes(state.tensors))
         write_atomically(temporary / "state.json", _json(state.values))
-        if final.exists():  # the same step again, after a resume
-            shutil.rmtree(final)
+        if final.exists():  # the same step again: the state of before stays until the new one has its name
+            shutil.rmtree(root / PREVIOUS, ignore_errors=True)
+            os.replace(final, root / PREVIOUS)
         os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -207,16 +210,27 @@ def save_training_state(directory: Path, step: int, state: TrainingState) -> Non
             shutil.rmtree(old, ignore_errors=True)
 
 
+def _newest_state(directory: Path) -> Path | None:
+    root = directory / "training_state"
+    states = sorted(root.glob(f"{STATE_PREFIX}*")) or list(root.glob(PREVIOUS))
+    return states[-1] if states else None
+
+
+def has_training_state(directory: Path) -> bool:
+    """Whether there is a state to go on from; it is not read."""
+    return _newest_state(directory) is not None
+
+
 def load_training_state(directory: Path) -> TrainingState | None:
     """The newest training state of a model directory, or None when there is none.
 
     Raises:
         ModelDirectoryError: It is damaged.
     """
-    states = sorted((directory / "training_state").glob(f"{STATE_PREFIX}*"))
-    if not states:
+    state = _newest_state(directory)
+    if state is None:
         return None
-    return TrainingState(read_tensors(states[-1] / "tensors.safetensors"), _read_json(states[-1] / "state.json"))
+    return TrainingState(read_tensors(state / "tensors.safetensors"), _read_json(state / "state.json"))
 
 
 # names that training itself writes

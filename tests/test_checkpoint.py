@@ -107,6 +107,38 @@ def test_newest_training_state_is_kept_alone(directory: Path) -> None:
     assert [p.name for p in (directory / "training_state").iterdir()] == ["step-000000100"]
 
 
+def test_a_stop_between_two_renames_loses_no_state(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same step saved again: at every moment one complete state is there."""
+
+    class Stopped(BaseException):
+        pass
+
+    replace, left = checkpoint.os.replace, 0
+
+    def replace_until(source: Path, target: Path) -> None:
+        nonlocal left
+        if Path(target).parent == directory / "training_state":
+            if left == 0:
+                raise Stopped
+            left -= 1
+        replace(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", replace_until)
+    state = TrainingState({"w": torch.ones(2)}, {"n": 7})
+    left = 1
+    checkpoint.save_training_state(directory, 7, state)
+    for left in (0, 1):
+        allowed = left
+        with pytest.raises(Stopped):
+            checkpoint.save_training_state(directory, 7, state)
+        assert checkpoint.has_training_state(directory), allowed
+        found = checkpoint.load_training_state(directory)
+        assert found is not None and found.values == {"n": 7}, allowed
+    left = 9
+    checkpoint.save_training_state(directory, 8, state)
+    assert [p.name for p in (directory / "training_state").iterdir()] == ["step-000000008"]
+
+
 def test_second_training_is_kept_out(directory: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from seq2seq import checkpoint\n"

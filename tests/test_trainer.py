@@ -175,6 +175,33 @@ def test_resumed_run_equals_unbroken_bit_for_bit(tmp_path: Path, stop_at: int, o
     assert log("broken") == log("whole")
 
 
+class Uneven(RegressionTask):
+    """Epochs of 10, 8 and 6 batches, as budgets make them; the schedule must not depend on where a run was resumed."""
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        return super().order(epoch)[: 10 - 2 * epoch]
+
+
+def test_schedule_is_the_same_after_a_resume(tmp_path: Path) -> None:
+    whole = _trainer(tmp_path / "whole", Uneven(), schedule="cosine")
+    whole.run()
+    part = _trainer(tmp_path / "part", Uneven(), schedule="cosine", save_every=1)
+    kept = part.save_state
+
+    def save_then_stop() -> None:
+        kept()
+        if part.progress.step == 13:  # in the second epoch
+            part.signal = signal.SIGINT
+
+    part.save_state = save_then_stop  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        part.run()
+    resumed = _trainer(tmp_path / "part", Uneven(), schedule="cosine")
+    assert resumed.resume() and resumed.progress.epoch == 1
+    resumed.run()
+    assert torch.equal(resumed.model.layer.weight, whole.model.layer.weight)
+
+
 def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
     assert not _trainer(tmp_path, RegressionTask()).resume()
 

@@ -21,7 +21,7 @@ import torch
 from seq2seq.app.cli import parse_command
 from seq2seq.app.train import build_model, prepare_data
 from seq2seq.config import ModelConfig
-from seq2seq.nn.hardware import bound_kernel_caches, choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.text.batching import batch_order
 from seq2seq.training.optim import Optimization
 
@@ -60,7 +60,6 @@ def main() -> None:
     options = parse_command("train", [*PEER_SIZES, *arguments])
     device, threads = choose_device(options.training.device), use_threads(options.training.threads)
     keep_memory()
-    bound_kernel_caches()
     precision = choose_precision(options.training.precision, device)
     train, _, tokenizers = prepare_data(options, None)
     model = build_model(options, tokenizers).to(device)

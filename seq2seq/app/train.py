@@ -21,7 +21,7 @@ from seq2seq.config import TrainTranslatorConfig, to_flat
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.translator import Translator
-from seq2seq.nn.hardware import bound_kernel_caches, choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
 from seq2seq.text.corpus import has_split, load_corpus
@@ -134,7 +134,6 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     device = choose_device(config.training.device)
     threads = use_threads(config.training.threads)
     keep_memory()
-    bound_kernel_caches()
     precision = choose_precision(config.training.precision, device)
     datasets.disable_progress_bars()
 
@@ -190,7 +189,7 @@ def build_model(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Toke
     """A model with the initial weights that the seed gives; says how large it is."""
     torch.manual_seed(config.training.seed)
     sizes = tokenizers[0].vocab_size, tokenizers[1].vocab_size
-    joint = tokenizers[0].to_bytes() == tokenizers[1].to_bytes()
+    joint = tokenizers[0].fingerprint == tokenizers[1].fingerprint
     model = TranslationModel(config.model, *sizes, joint)
     parameters = sum(p.numel() for p in model.parameters())
     say(f"model: {parameters:,} parameters, vocabulary {sizes[0]:,} → {sizes[1]:,}{' (joint)' if joint else ''}")
@@ -211,7 +210,7 @@ def _start(
         "target": config.data.target,
         "source_vocab": source.vocab_size,
         "target_vocab": target.vocab_size,
-        "joint": source.to_bytes() == target.to_bytes(),
+        "joint": source.fingerprint == target.fingerprint,
         "model": dataclasses.asdict(config.model),
         "options": to_flat(config),
         "command": command,
@@ -271,7 +270,7 @@ def _prepare_output(config: TrainTranslatorConfig, directory: Path) -> bool:
             raise ConfigError(f"--output {directory} holds other files and no model; give a new directory")
         return False
     if training.resume:
-        if checkpoint.load_training_state(directory) is None:
+        if not checkpoint.has_training_state(directory):
             say(f"no checkpoint in {directory}: starting anew")
             return False
         _same_options(config, directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,9 +35,7 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
     if like.device.type != "cpu":
         return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(keep).div_(keep)
     # One 64-bit draw of the generator serves four entries: Bernoulli draws one at a time cost ten times as much.
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
     threshold = min(round(keep * 65536) - 32768, 32767)
     return (bits < threshold).view(shape).to(like.dtype).mul_(1.0 / keep)

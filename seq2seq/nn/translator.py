@@ -61,16 +61,17 @@ class TranslationModel(nn.Module):
         states, last, first = self.encoder(self._embed(source.t(), source=True), source_lengths)
         return self.decoder.remember(states, last, first, source_lengths)
 
-    def _readouts(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Readouts (R, E) and labels (R,) of the R target tokens that are no padding, time-major."""
+    def _readouts(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Readouts (R, E), labels (R,) and places (R,) in time-major (T * B,) rows of the R real target tokens."""
+        real = _real(batch)
         memory = self.encode(batch.source, batch.source_lengths)
         target = batch.target.t()  # (T + 1, B)
         hidden, _ = self.decoder(self._embed(target[:-1], source=False), memory)
-        return hidden.flatten(0, 1).index_select(0, _real(batch)), target[1:].flatten().index_select(0, _real(batch))
+        return hidden.flatten(0, 1).index_select(0, real), target[1:].flatten().index_select(0, real), real
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """Summed cross-entropy in nats, and the number of target tokens (end of sentence included) in the sum."""
-        hidden, labels = self._readouts(batch)
+        hidden, labels, _ = self._readouts(batch)
         loss = output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, label_smoothing)
         return loss, len(labels)
 
@@ -79,10 +80,10 @@ class TranslationModel(nn.Module):
     @torch.no_grad()
     def log_probs(self, batch: Batch) -> Tensor:
         """log p (B, T) of each target token given the source and the tokens before it; 0 at padding."""
-        hidden, labels = self._readouts(batch)
+        hidden, labels, real = self._readouts(batch)
         batch_size, steps = batch.target.shape[0], batch.target.shape[1] - 1
         flat = hidden.new_zeros(steps * batch_size)
-        flat[_real(batch)] = label_log_probs(hidden, self.output_weight, self.output_bias, labels)
+        flat[real] = label_log_probs(hidden, self.output_weight, self.output_bias, labels)
         return flat.view(steps, batch_size).t()
 
     def initial_state(self, memory: Memory) -> DecoderState:

@@ -120,7 +120,8 @@ class Trainer:
         """
         training, progress = self.training, self.progress
         order = self.task.order(progress.epoch)
-        self.total_steps = self._total_steps(len(order))
+        # of the first epoch, wherever this run begins: epochs differ by some batches, the schedule must not
+        self.total_steps = self._total_steps(len(order if progress.epoch == 0 else self.task.order(0)))
         self.started = time.perf_counter() - progress.seconds
         if training.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
