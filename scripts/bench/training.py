@@ -58,8 +58,8 @@ def main() -> None:
     """Measures and prints one table, or with --json one object."""
     arguments = [word for word in sys.argv[1:] if word != "--json"]
     options = parse_command("train", [*PEER_SIZES, *arguments])
+    keep_memory()  # before the first tensor
     device, threads = choose_device(options.training.device), use_threads(options.training.threads)
-    keep_memory()
     precision = choose_precision(options.training.precision, device)
     train, _, tokenizers = prepare_data(options, None)
     model = build_model(options, tokenizers).to(device)

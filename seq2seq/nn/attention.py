@@ -16,21 +16,18 @@ import torch
 from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
-from seq2seq.nn.gru import ReverseTape, Tape
-
-# sigmoid(keys + query) of all steps is kept for the backward pass up to this many numbers, else computed again
-KEEP_ACTIVATIONS = 64_000_000
+from seq2seq.nn.gru import ReverseTape, Tape, state_weight
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Attention of K queries a sentence.
 
     Args:
         query: (B * K, A) doubled queries 2 W q; rows of one sentence lie together.
         keys: (B, S, A) doubled keys 2 U h.
         values: (B, S, C) encoder states.
-        v: (A,) the scoring vector.
-        bias: (B, S) zero at tokens, minus infinity at padding.
+        v: (A,) the doubled scoring vector.
+        bias: (B, S) zero at tokens, minus infinity at padding; None where there is no padding.
 
     Returns:
         Contexts (B * K, C) and weights (B * K, S).
@@ -38,8 +35,8 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor)
     sentences = keys.shape[0]
     hypotheses = query.shape[0] // sentences
     activation = (keys.unsqueeze(1) + query.view(sentences, hypotheses, 1, -1)).sigmoid_()  # (B, K, S, A)
-    scores = activation @ (2 * v)  # (B, K, S)
-    weights = torch.softmax(scores + bias.unsqueeze(1), -1)
+    scores = activation @ v  # (B, K, S)
+    weights = torch.softmax(scores if bias is None else scores + bias.unsqueeze(1), -1)
     context = torch.bmm(weights.to(values.dtype), values)  # (B, K, C)
     return context.flatten(0, 1), weights.flatten(0, 1)
 
@@ -64,90 +61,85 @@ class _AttentiveGRU(torch.autograd.Function):
         reset_after: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype = product_dtype(h)
-        steps, size, width = x.shape[0], h.shape[-1], weight_query.shape[0]
+        steps, width = x.shape[0], weight_query.shape[0]
         batch, length, _ = keys.shape
         with torch.autocast(h.device.type, enabled=False):
-            tape = Tape(steps, h[None], None if mask is None else mask[None], reset_after)
+            tape = Tape(steps, h[None], None if mask is None else mask[None], dtype, reset_after)
+            size = tape.size
             contexts = values.new_empty(steps, batch, values.shape[-1])
             weights = keys.new_empty(steps, batch, length)
-            keep = steps * keys.numel() <= KEEP_ACTIVATIONS
-            activations = keys.new_empty(steps if keep else 1, *keys.shape)
-            whole = weight_recurrent if reset_after else weight_recurrent[: 2 * size]
-            inner_weight = None if reset_after else weight_recurrent[2 * size :].to(dtype).t().contiguous()[None]
+            queries = keys.new_empty(steps, batch, width)
             # one product gives the doubled query and the recurrent terms
-            from_state = torch.cat((2 * weight_query, whole)).to(dtype).t().contiguous()  # (H, A + 3H)
-            from_context = weight_context.to(dtype).t().contiguous()  # (C, 3H)
-            doubled_v, bias_row = 2 * v, bias_recurrent[None, None]
+            weight_state = state_weight(weight_recurrent[None], reset_after, 2 * weight_query)[0].to(dtype)  # (P, H)
+            inner_weight = None if reset_after else weight_recurrent[2 * size :].to(dtype).t()[None]
+            from_state, from_context = weight_state.t().contiguous(), weight_context.to(dtype).t().contiguous()
+            doubled_v, bias_row, activation = (2 * v)[:, None], bias_recurrent[None, None], torch.empty_like(keys)
             for t in range(steps):
-                products = (tape.masked(t)[0].to(dtype) @ from_state).to(h.dtype)
-                activation = torch.add(keys, products[:, None, :width], out=activations[t if keep else 0]).sigmoid_()
-                scores = torch.mv(activation.view(-1, width), doubled_v).view(batch, length)
+                products = (tape.product_input(t)[0] @ from_state).to(h.dtype)
+                query = queries[t].copy_(products[:, :width])
+                torch.add(keys, query[:, None], out=activation).sigmoid_()
+                scores = torch.mm(activation.view(-1, width), doubled_v).view(batch, length)
                 torch.softmax(scores.add_(bias), -1, out=weights[t])
                 torch.bmm(weights[t][:, None], values, out=contexts[t][:, None])
                 terms = x[t] + (contexts[t].to(dtype) @ from_context).to(h.dtype)
-                tape.advance(t, terms[None], products[None, :, width:], bias_row, inner_weight)
-        ctx.save_for_backward(keys, values, v, weight_query, weight_context, weight_recurrent)
-        ctx.tape, ctx.contexts, ctx.weights, ctx.dtype, ctx.x_dtype = tape, contexts, weights, dtype, x.dtype
-        ctx.activations = activations if keep else None
+                tape.advance(t, terms[None], products[None], bias_row, inner_weight)
+        ctx.save_for_backward(keys, values, v, weight_context, weight_recurrent)
+        ctx.tape, ctx.contexts, ctx.weights, ctx.queries, ctx.weight_state = (
+            tape,
+            contexts,
+            weights,
+            queries,
+            weight_state,
+        )
         weights = weights.clone()
         ctx.mark_non_differentiable(weights)
         return tape.states[1:, 0].clone(), contexts.clone(), weights
 
     @staticmethod
     def backward(ctx: Any, grad_states: Tensor, grad_contexts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        keys, values, v, weight_query, weight_context, weight_recurrent = ctx.saved_tensors
-        tape, dtype, size = ctx.tape, ctx.dtype, ctx.tape.size
-        steps, batch, width = grad_states.shape[0], keys.shape[0], keys.shape[2]
+        keys, values, v, weight_context, weight_recurrent = ctx.saved_tensors
+        tape, weight_state, size = ctx.tape, ctx.weight_state, ctx.tape.size
+        steps, width = grad_states.shape[0], keys.shape[2]
         with torch.autocast(grad_states.device.type, enabled=False):
-            reverse = ReverseTape(tape, weight_recurrent[None], dtype)
-            to_state = torch.cat((2 * weight_query.to(dtype), reverse.product_weight[0]))  # (A + 3H, H)
-            context_weight = weight_context.to(dtype)
+            reverse = ReverseTape(tape, weight_recurrent[None], weight_state.dtype, between=width)
+            context_weight = weight_context.to(weight_state.dtype)
             doubled_v = 2 * v
             grad = torch.zeros_like(tape.states[0])
-            grad_products = torch.empty(batch, to_state.shape[0], dtype=dtype, device=keys.device)
-            grad_terms = torch.empty(steps, batch, 3 * size, dtype=dtype, device=keys.device)
-            grad_queries = keys.new_empty(steps, batch, width)
             grad_contexts = grad_contexts.clone()
-            grad_v = torch.zeros_like(v)
-            grad_keys = torch.zeros_like(keys)
+            grad_v, grad_keys = torch.zeros_like(ctx.queries[0]), torch.zeros_like(keys)
+            transposed_values, activation = values.transpose(1, 2), torch.empty_like(keys)
             for t in range(steps - 1, -1, -1):
                 grad = grad + grad_states[t]
-                gates = reverse.step(t, grad)[0]  # (B, 3H)
-                terms = grad_terms[t].copy_(gates)
-                if tape.reset_after:
-                    terms[:, 2 * size :] = grad[0] * reverse.keep_n[t, 0]
-                total = grad_contexts[t].add_((terms @ context_weight).to(keys.dtype))  # gradient of c_t, all paths
+                grads = reverse.step(t, grad)[0]  # (B, P + H)
+                # gradient of c_t, all paths
+                total = grad_contexts[t].add_((grads[:, -3 * size :] @ context_weight).to(keys.dtype))
                 weights = ctx.weights[t]
-                by_weight = torch.bmm(values, total[:, :, None])[:, :, 0]  # (B, S)
+                by_weight = torch.bmm(total[:, None], transposed_values)[:, 0]  # (B, S)
                 by_score = weights * (by_weight - (weights * by_weight).sum(-1, keepdim=True))
-                if ctx.activations is not None:
-                    activation = ctx.activations[t]
-                else:
-                    query = (tape.masked(t)[0].to(dtype) @ (2 * weight_query).to(dtype).t()).to(keys.dtype)
-                    activation = (keys + query[:, None]).sigmoid_()
-                grad_v += torch.mv(activation.view(-1, width).t(), by_score.flatten())
-                slope = torch.addcmul(activation, activation, activation, value=-1)  # sigmoid'
-                grad_queries[t] = torch.bmm(by_score[:, None], slope)[:, 0]
-                grad_keys += slope.mul_(by_score[:, :, None])
-                grad_queries[t] *= doubled_v
-                grad_products[:, :width] = grad_queries[t]
-                grad_products[:, width:] = reverse.product_grad(t)[0]
-                grad = reverse.previous(t, grad, (grad_products @ to_state).to(grad.dtype)[None])
-            masked = tape.states[:-1, 0] if tape.mask is None else tape.states[:-1, 0] * tape.mask[0]
-            grad_query_weight = grad_queries.to(dtype).flatten(0, 1).t() @ masked.to(dtype).flatten(0, 1)
-            grad_context_weight = grad_terms.flatten(0, 1).t() @ ctx.contexts.to(dtype).flatten(0, 1)
+                # Computed again: to keep it for all steps costs more, in writing and reading T B S A numbers.
+                torch.add(keys, ctx.queries[t][:, None], out=activation).sigmoid_()
+                grad_v += torch.bmm(by_score[:, None], activation)[:, 0]
+                slope = activation.addcmul_(activation, activation, value=-1)  # sigmoid'
+                grad_query = torch.bmm(by_score[:, None], slope)[:, 0]
+                grad_keys.addcmul_(slope, by_score[:, :, None])
+                torch.mul(grad_query, doubled_v, out=grad_query)
+                grads[:, :width] = grad_query
+                grad = reverse.previous(t, grad, (grads[:, :-size] @ weight_state).to(grad.dtype)[None])
+            grad_terms = reverse.input_grad()[:, 0]
+            grad_context_weight = grad_terms.flatten(0, 1).t() @ ctx.contexts.to(grad_terms.dtype).flatten(0, 1)
+            grad_recurrent, grad_query_weight = reverse.weight_grads()
             # sum over T of alpha_t (outer) dc_t: one product a sentence
             grad_values = torch.bmm(ctx.weights.permute(1, 2, 0), grad_contexts.transpose(0, 1))
             return (
-                grad_terms.to(ctx.x_dtype),
+                grad_terms,
                 grad[0],
                 grad_keys * doubled_v,
                 grad_values,
                 None,
-                2 * grad_v,
-                2 * grad_query_weight.to(v.dtype),
+                2 * grad_v.sum(0),
+                2 * grad_query_weight[0],
                 grad_context_weight.to(v.dtype),
-                reverse.weight_grad()[0],
+                grad_recurrent[0],
                 reverse.bias_grad()[0],
                 None,
                 None,
@@ -171,7 +163,7 @@ def attentive_gru(
     """T steps of a GRU whose input is [embedding; context], the context attended to with the previous state.
 
     Args:
-        x: (T, B, 3H) the embedding's share of the input terms.
+        x: (T, B, 3H) the embedding's share of the input terms, in the type of products or of the states.
         h: (B, H) first state.
         keys: (B, S, A) doubled keys.
         values: (B, S, C) encoder states.

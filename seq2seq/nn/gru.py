@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh, tanh_
@@ -46,10 +47,28 @@ def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bo
     return torch.lerp(n, h, z)
 
 
+def state_weight(weight: Tensor, reset_after: bool, query: Tensor | None = None) -> Tensor:
+    """The matrices whose products take the whole previous state, one under the other.
+
+    Args:
+        weight: (D, 3H, H) recurrent matrices U_r, U_z, U_n.
+        reset_after: Whether U_n is among them.
+        query: (A, H) of an attention's query, likewise.
+
+    Returns:
+        (D, P, H): rows of the query if any, of U_n if reset after, of U_r and U_z. In this order the gradients of all
+        state products lie side by side, and so do those of all input terms; see `ReverseTape.grads`.
+    """
+    size = weight.shape[-1]
+    parts = [] if query is None else [query[None]]
+    parts += [weight[:, 2 * size :]] if reset_after else []
+    return torch.cat((*parts, weight[:, : 2 * size]), 1)
+
+
 class Tape:
     """What the forward pass of one recurrence leaves for its backward pass; all (T, D, B, .)."""
 
-    def __init__(self, steps: int, h: Tensor, mask: Tensor | None, reset_after: bool) -> None:
+    def __init__(self, steps: int, h: Tensor, mask: Tensor | None, dtype: torch.dtype, reset_after: bool) -> None:
         size = h.shape[-1]
         self.size, self.mask, self.reset_after = size, mask, reset_after
         self.states = h.new_empty((steps + 1, *h.shape))  # h_0 .. h_T
@@ -57,30 +76,37 @@ class Tape:
         self.gates = h.new_empty((steps, *h.shape[:-1], 3 * size))  # r, z, n
         # U_n h + b_n (reset after), or r * h (reset before)
         self.inner = h.new_empty((steps, *h.shape))
+        # what the products see: the states, under the mask, in the type of products
+        self.bare = mask is None and dtype == h.dtype
+        self.inputs = self.states[:-1] if self.bare else torch.empty_like(self.inner, dtype=dtype)
 
     def masked(self, t: int) -> Tensor:
-        """The state that the products see at step t: h_t, under the dropout mask if there is one."""
+        """h_t (D, B, H), under the dropout mask if there is one."""
         return self.states[t] if self.mask is None else self.states[t] * self.mask
 
-    def advance(self, t: int, x: Tensor, recurrent: Tensor, bias: Tensor, inner_weight: Tensor | None) -> None:
+    def product_input(self, t: int) -> Tensor:
+        """(D, B, H): what the products of step t see."""
+        return self.inputs[t] if self.bare else self.inputs[t].copy_(self.masked(t))
+
+    def advance(self, t: int, x: Tensor, products: Tensor, bias: Tensor, inner_weight: Tensor | None) -> None:
         """Step t.
 
         Args:
             t: Step, from 0.
             x: (D, B, 3H) input terms.
-            recurrent: (D, B, 3H) U h, or (D, B, 2H) when the reset gate comes before the product.
+            products: (D, B, P) with the rows of `state_weight`.
             bias: (D, 1, H) b_n.
             inner_weight: (D, H, H) U_n transposed, in the type of products; reset before only.
         """
         size, gates, inner = self.size, self.gates[t], self.inner[t]
-        rz = torch.add(x[..., : 2 * size], recurrent[..., : 2 * size], out=gates[..., : 2 * size]).sigmoid_()
+        rz = torch.add(x[..., : 2 * size], products[..., -2 * size :], out=gates[..., : 2 * size]).sigmoid_()
         n = gates[..., 2 * size :]
         if inner_weight is None:
-            torch.add(recurrent[..., 2 * size :], bias, out=inner)
-            torch.addcmul(x[..., 2 * size :], rz[..., :size], inner, out=n)
+            torch.add(products[..., -3 * size : -2 * size], bias, out=inner)
+            torch.addcmul(x[..., 2 * size :].to(inner.dtype), rz[..., :size], inner, out=n)
         else:
             torch.mul(rz[..., :size], self.masked(t), out=inner)
-            torch.add(x[..., 2 * size :], (inner.to(inner_weight.dtype) @ inner_weight).to(x.dtype), out=n)
+            torch.add(x[..., 2 * size :], (inner.to(inner_weight.dtype) @ inner_weight).to(inner.dtype), out=n)
         tanh_(n)
         torch.lerp(n, self.states[t], rz[..., size:], out=self.states[t + 1])
 
@@ -88,88 +114,76 @@ class Tape:
 class ReverseTape:
     """The backward pass of a recurrence: everything that does not depend on the next step is done for all T at once."""
 
-    def __init__(self, tape: Tape, weight: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, tape: Tape, weight: Tensor, dtype: torch.dtype, between: int = 0) -> None:
         """Prepares the factors.
 
         Args:
             tape: Filled by the forward pass.
             weight: (D, 3H, H) recurrent matrices.
             dtype: Type of products.
+            between: Rows of an attention's query in `state_weight`; whoever has one fills its columns of `grads`.
         """
         size, self.tape = tape.size, tape
-        r, self.z, n = tape.gates.split(size, -1)
-        previous = tape.states[:-1]
-        self.grad_states = torch.empty_like(previous)  # gradient of h_{t+1}, all paths included
-        self.keep_n = (1 - self.z).mul_(torch.addcmul(r.new_ones(()), n, n, value=-1))  # d n's input / d h'
-        keep_z = (previous - n).mul_(self.z).mul_(1 - self.z)
-        keep_r = (1 - r).mul_(r)
+        self.r, self.z, n = tape.gates.split(size, -1)
+        self.inner_weight = weight[:, 2 * size :].to(dtype)
+        # gradient of h' times these gives the gradients of the columns: U_n h (reset after), r, z, n
+        self.factors = tape.gates.new_empty((*tape.inner.shape[:-1], 4 if tape.reset_after else 3, size))
+        *of_inner, of_r, of_z, of_n = self.factors.unbind(-2)
+        previous, closed = tape.states[:-1], 1 - self.z
+        torch.addcmul(n.new_ones(()), n, n, value=-1, out=of_n).mul_(closed)
+        torch.sub(previous, n, out=of_z).mul_(self.z).mul_(closed)
+        torch.sub(1, self.r, out=of_r).mul_(self.r)
         if tape.reset_after:
-            # gradients of the three recurrent products are these factors times the gradient of h'
-            keep_r.mul_(tape.inner).mul_(self.keep_n)
-            self.factors = torch.stack((keep_r, keep_z, r * self.keep_n), -2)  # (T, D, B, 3, H)
-        else:
-            masked = previous if tape.mask is None else previous * tape.mask
-            self.keep_r, self.factors = keep_r.mul_(masked), keep_z
-        # gradients of U_r h, U_z h, U_n h (or U_n (r * h)), in the type of products, ready for the weight gradient
-        self.grad_recurrent = torch.empty_like(tape.gates, dtype=dtype)
-        self.weight = weight.to(dtype)
+            of_r.mul_(tape.inner).mul_(of_n)
+            torch.mul(self.r, of_n, out=of_inner[0])
+        else:  # of r * h, not of h'
+            of_r.mul_(previous if tape.mask is None else previous * tape.mask)
+        # The query's columns, if there are any, come before those. All columns but the last H belong to products with
+        # the state, in the order of `state_weight`; the last 3H are the gradient of the input terms.
+        self.between = between
+        self.grads = tape.gates.new_empty(
+            (*tape.inner.shape[:-1], between + of_n.shape[-1] * self.factors.shape[-2]), dtype=dtype
+        )
 
     def step(self, t: int, grad: Tensor) -> Tensor:
-        """Gradients of step t's recurrent products, (D, B, 3H), from `grad` (D, B, H), that of h_{t+1}."""
-        size, out = self.tape.size, self.grad_recurrent[t]
-        self.grad_states[t] = grad
+        """Fills the columns of `grads` at step t from `grad` (D, B, H), that of h_{t+1}; returns them, (D, B, P + H)."""
+        out, factors = self.grads[t], self.factors[t]
+        columns = out[..., self.between :].unflatten(-1, factors.shape[-2:])
         if self.tape.reset_after:
-            out.view(*grad.shape[:-1], 3, size).copy_(grad.unsqueeze(-2) * self.factors[t])
+            columns.copy_(grad.unsqueeze(-2) * factors)
         else:
-            out[..., size : 2 * size] = grad * self.factors[t]
-            out[..., 2 * size :] = grad * self.keep_n[t]
-            self.grad_inner = (out[..., 2 * size :] @ self.weight[..., 2 * size :, :]).to(grad.dtype)
-            out[..., :size] = self.grad_inner * self.keep_r[t]
+            columns[..., 1:, :] = grad.unsqueeze(-2) * factors[..., 1:, :]
+            self.grad_inner = (columns[..., 2, :] @ self.inner_weight).to(grad.dtype)
+            columns[..., 0, :] = self.grad_inner * factors[..., 0, :]
         return out
 
     def previous(self, t: int, grad: Tensor, through_products: Tensor) -> Tensor:
         """Gradient of h_t (D, B, H): along the gate z, and `through_products` (D, B, H), that of the masked state."""
         if not self.tape.reset_after:
-            r = self.tape.gates[t][..., : self.tape.size]
-            through_products = torch.addcmul(through_products, self.grad_inner, r)
+            through_products = torch.addcmul(through_products, self.grad_inner, self.r[t])
         if self.tape.mask is not None:
             through_products = through_products * self.tape.mask
         return torch.addcmul(through_products, grad, self.z[t])
 
-    @property
-    def product_weight(self) -> Tensor:
-        """(D, 3H or 2H, H): the matrices whose products take the whole masked state."""
-        return self.weight if self.tape.reset_after else self.weight[..., : 2 * self.tape.size, :]
-
-    def product_grad(self, t: int) -> Tensor:
-        """(D, B, 3H or 2H): gradient of the products with `product_weight` at step t."""
-        grad = self.grad_recurrent[t]
-        return grad if self.tape.reset_after else grad[..., : 2 * self.tape.size]
-
     def input_grad(self) -> Tensor:
         """(T, D, B, 3H): gradient of the input terms, in the type of products."""
-        if not self.tape.reset_after:
-            return self.grad_recurrent
-        grad = self.grad_recurrent.clone()
-        torch.mul(self.grad_states, self.keep_n, out=self.keep_n)
-        grad[..., 2 * self.tape.size :] = self.keep_n
-        return grad
+        return self.grads[..., -3 * self.tape.size :]
 
-    def weight_grad(self) -> Tensor:
-        """(D, 3H, H): gradient of the recurrent matrices, one product over all T B rows."""
-        tape, dtype = self.tape, self.weight.dtype
-        states = tape.states[:-1] if tape.mask is None else tape.states[:-1] * tape.mask
-        if tape.reset_after:
-            return outer(self.grad_recurrent, states.to(dtype)).to(states.dtype)
-        whole = outer(self.grad_recurrent[..., : 2 * tape.size], states.to(dtype))
-        inner = outer(self.grad_recurrent[..., 2 * tape.size :], tape.inner.to(dtype))
-        return torch.cat((whole, inner), -2).to(states.dtype)
+    def weight_grads(self) -> tuple[Tensor, Tensor]:
+        """Gradients of the recurrent matrices (D, 3H, H) and of the query (D, A, H), one product over all T B rows."""
+        tape, size = self.tape, self.tape.size
+        whole = outer(self.grads[..., :-size], tape.inputs).to(tape.states.dtype)  # (D, P, H)
+        query, inner, gates = whole.split((self.between, whole.shape[1] - self.between - 2 * size, 2 * size), 1)
+        if not tape.reset_after:
+            inner = outer(self.grads[..., -size:], tape.inner.to(self.grads.dtype)).to(whole.dtype)
+        return torch.cat((gates, inner), 1), query
 
     def bias_grad(self) -> Tensor:
         """(D, H): gradient of b_n."""
         if not self.tape.reset_after:
             return self.tape.states.new_zeros(self.tape.states.shape[1], self.tape.size)
-        return self.grad_recurrent[..., 2 * self.tape.size :].sum((0, 2), dtype=self.tape.states.dtype)
+        inner = self.grads[..., self.between : self.between + self.tape.size]
+        return inner.sum((0, 2), dtype=self.tape.states.dtype)
 
 
 def outer(grad: Tensor, value: Tensor) -> Tensor:
@@ -185,31 +199,29 @@ class _GRUSequence(torch.autograd.Function):
     ) -> Tensor:
         dtype = product_dtype(h)
         with torch.autocast(h.device.type, enabled=False):
-            tape = Tape(x.shape[0], h, mask, reset_after)
-            transposed = weight.to(dtype).transpose(1, 2).contiguous()  # (D, H, 3H)
-            inner_weight = None
-            if not reset_after:
-                transposed, inner_weight = transposed.split((2 * tape.size, tape.size), -1)
-            bias_row = bias[:, None]
+            tape = Tape(x.shape[0], h, mask, dtype, reset_after)
+            products_weight = state_weight(weight, reset_after).to(dtype)
+            transposed, bias_row = products_weight.transpose(1, 2).contiguous(), bias[:, None]
+            inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
             for t in range(x.shape[0]):
-                recurrent = (tape.masked(t).to(dtype) @ transposed).to(h.dtype)
-                tape.advance(t, x[t], recurrent, bias_row, inner_weight)
-        ctx.tape, ctx.weight, ctx.dtype, ctx.x_dtype = tape, weight, dtype, x.dtype
+                products = (tape.product_input(t) @ transposed).to(h.dtype)
+                tape.advance(t, x[t], products, bias_row, inner_weight)
+        ctx.tape, ctx.weight, ctx.products_weight = tape, weight, products_weight
         # A view of the tape would let the caller write into what backward needs.
         return tape.states[1:].clone()
 
     @staticmethod
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        tape = ctx.tape
+        tape, weight = ctx.tape, ctx.products_weight
         with torch.autocast(grad_states.device.type, enabled=False):
-            reverse = ReverseTape(tape, ctx.weight, ctx.dtype)
+            reverse = ReverseTape(tape, ctx.weight, weight.dtype)
             grad = torch.zeros_like(tape.states[0])
             for t in range(grad_states.shape[0] - 1, -1, -1):
                 grad = grad + grad_states[t]
-                reverse.step(t, grad)
-                through = (reverse.product_grad(t) @ reverse.product_weight).to(grad.dtype)
+                through = (reverse.step(t, grad)[..., : weight.shape[1]] @ weight).to(grad.dtype)
                 grad = reverse.previous(t, grad, through)
-            return reverse.input_grad().to(ctx.x_dtype), grad, reverse.weight_grad(), reverse.bias_grad(), None, None
+            grad_weight, _ = reverse.weight_grads()
+            return reverse.input_grad(), grad, grad_weight, reverse.bias_grad(), None, None
 
 
 def gru_sequence(
@@ -218,7 +230,7 @@ def gru_sequence(
     """The recurrence over T steps, in D directions at once.
 
     Args:
-        x: (T, D, B, 3H) input terms of r, z, n.
+        x: (T, D, B, 3H) input terms of r, z, n, in the type of products or of the states.
         h: (D, B, H) first state.
         weight: (D, 3H, H) recurrent matrices.
         bias: (D, H) b_n.
@@ -244,8 +256,8 @@ class GRULayer(nn.Module):
         self.bias_recurrent = nn.Parameter(torch.zeros(directions, size), requires_grad=reset_after)  # b_n
 
     def input_terms(self, inputs: Tensor) -> Tensor:
-        """(..., D, 3H) from inputs (..., I): one product for all steps and directions."""
-        terms = linear(inputs, self.weight_input.flatten(0, 1), self.bias_input.flatten())
+        """(..., D, 3H) from inputs (..., I), in the type of products: one product for all steps and directions."""
+        terms = F.linear(inputs, self.weight_input.flatten(0, 1), self.bias_input.flatten())
         return terms.unflatten(-1, (self.directions, 3 * self.size))
 
     def state_mask(self, batch: int) -> Tensor | None:
@@ -258,7 +270,7 @@ class GRULayer(nn.Module):
         """States (T, D, B, H) from input terms (T, D, B, 3H) and first state (D, B, H), zero if not given."""
         batch = terms.shape[2]
         if h is None:
-            h = terms.new_zeros(self.directions, batch, self.size)
+            h = self.bias_recurrent.new_zeros(self.directions, batch, self.size)
         mask = self.state_mask(batch)
         return gru_sequence(terms, h, self.weight_recurrent, self.bias_recurrent, mask, self.reset_after)
 

@@ -12,46 +12,61 @@ from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
 
-# logits held at a time; small enough for the caches of a CPU to see them again
-CHUNK_LOGITS = 2_000_000
+# logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it
+CHUNK_LOGITS = {"cpu": 2_000_000, "cuda": 256_000_000}
 
 
-def _rows_per_chunk(vocabulary: int) -> int:
-    return max(16, CHUNK_LOGITS // vocabulary)
+def _rows_per_chunk(weight: Tensor) -> int:
+    return max(16, CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0])
+
+
+def _chunk_log_probs(logits: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logit of each row's label, and log of the sum of the row's exponentials, both (rows,) in float32 or more.
+
+    The sum is had from p = softmax(logits), which the gradient needs anyway: p_label = exp(logit_label) / sum. Where
+    p_label is too small to divide by, it is computed.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    own, p_own = (x.gather(1, labels[:, None])[:, 0].to(wide) for x in (logits, p))
+    log_sum = own - p_own.log()
+    lost = p_own < torch.finfo(p.dtype).tiny
+    if lost.any():
+        log_sum[lost] = torch.logsumexp(logits[lost].to(wide), -1)
+    return own, log_sum
 
 
 class _OutputCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         dtype, vocabulary = product_dtype(hidden), weight.shape[0]
-        rows = _rows_per_chunk(vocabulary)
-        wanted = any(ctx.needs_input_grad)
+        rows, wanted = _rows_per_chunk(weight), any(ctx.needs_input_grad)
         with torch.autocast(hidden.device.type, enabled=False):
-            cast_weight, cast_hidden = weight.to(dtype), hidden.to(dtype)
-            grad_hidden = torch.empty_like(hidden) if wanted else None
-            grad_weight = torch.zeros_like(weight) if wanted else None
-            grad_bias = torch.zeros_like(bias) if wanted else None
-            loss = torch.zeros((), dtype=hidden.dtype, device=hidden.device)
+            cast_weight, cast_bias, cast_hidden = weight.to(dtype), bias.to(dtype), hidden.to(dtype)
+            total_weight, uniform = weight.sum(0), smoothing / vocabulary
+            log_p = torch.empty_like(labels, dtype=hidden.dtype)  # (R,), of the label
+            grad_hidden, grad_weight, grad_bias = (torch.zeros_like(x) for x in (hidden, weight, bias))
+            held = cast_hidden.new_empty(2, min(rows, len(labels)), vocabulary)
             for start in range(0, len(labels), rows):
                 chunk, label = cast_hidden[start : start + rows], labels[start : start + rows]
-                logits = torch.add(chunk @ cast_weight.t(), bias)  # float32 from here on
-                log_p = torch.log_softmax(logits, -1)
-                loss -= (1 - smoothing) * log_p.gather(1, label[:, None]).sum()
-                if smoothing:
-                    loss -= smoothing / vocabulary * log_p.sum()
-                if grad_hidden is None or grad_weight is None or grad_bias is None:
+                logits, p = held[:, : len(label)]
+                torch.addmm(cast_bias, chunk, cast_weight.t(), out=logits)
+                torch.softmax(logits, -1, out=p)
+                own, log_sum = _chunk_log_probs(logits, p, label)
+                log_p[start : start + rows] = (1 - smoothing) * own - log_sum
+                if not wanted:
                     continue
-                # d loss / d logits = softmax - smoothed one-hot, in the memory of log_p
-                grad = log_p.exp_()
-                if smoothing:
-                    grad -= smoothing / vocabulary
-                grad.scatter_add_(1, label[:, None], grad.new_full((len(label), 1), smoothing - 1))
-                grad_bias += grad.sum(0)
-                grad = grad.to(dtype)
-                grad_hidden[start : start + len(label)] = grad @ cast_weight
+                # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
+                grad = p.scatter_add_(1, label[:, None], p.new_full((len(label), 1), smoothing - 1))
+                grad_bias += (grad.new_ones(1, len(label)) @ grad)[0]
+                grad_hidden[start : start + rows] = grad @ cast_weight
                 grad_weight += grad.t() @ chunk
+            # sum over V of the logits, of all rows
+            logits_sum = hidden.sum(0) @ total_weight + len(labels) * bias.sum()
+            grad_hidden -= uniform * total_weight
+            grad_weight -= uniform * hidden.sum(0)
+            grad_bias -= uniform * len(labels)
         ctx.grads = grad_hidden, grad_weight, grad_bias
-        return loss
+        return -log_p.sum() - uniform * logits_sum
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -81,7 +96,7 @@ def output_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: T
 @torch.no_grad()
 def label_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
     """log p (R,) of each row's label, logits held in chunks; arguments as for `output_cross_entropy`, no gradient."""
-    rows = _rows_per_chunk(weight.shape[0])
+    rows = _rows_per_chunk(weight)
     parts = []
     for chunk, label in zip(hidden.split(rows), labels.split(rows), strict=True):
         logits = torch.nn.functional.linear(chunk, weight).to(bias.dtype) + bias
