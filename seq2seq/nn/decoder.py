@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
@@ -112,7 +113,7 @@ class Decoder(nn.Module):
         state, gru = self.initial_state(memory), self.gru
         split = self.config.embedding_size
         weight_embedded, weight_context = gru.weight_input[0].split((split, gru.weight_input.shape[-1] - split), -1)
-        terms = linear(embedded, weight_embedded, gru.bias_input[0])  # (T, B, 3H)
+        terms = F.linear(embedded, weight_embedded, gru.bias_input[0])  # (T, B, 3H)
         mask = gru.state_mask(memory.size)
         weights = None
         if self.attention:
@@ -146,7 +147,7 @@ class Decoder(nn.Module):
         gru, weights = self.gru, None
         if self.attention:
             query = linear(state.hidden, 2 * self.query)
-            context, weights = attend(query, memory.keys, memory.values, self.score, memory.bias)
+            context, weights = attend(query, memory.keys, memory.values, 2 * self.score, memory.bias)
         else:
             context = memory.summary.repeat_interleave(len(embedded) // memory.size, 0)
         terms = linear(torch.cat((embedded, context), -1), gru.weight_input[0], gru.bias_input[0])

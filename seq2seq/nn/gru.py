@@ -146,7 +146,7 @@ class ReverseTape:
         )
 
     def step(self, t: int, grad: Tensor) -> Tensor:
-        """Fills the columns of `grads` at step t from `grad` (D, B, H), that of h_{t+1}; returns them, (D, B, P + H)."""
+        """Fills the columns (D, B, P + H) of `grads` at step t from `grad` (D, B, H), that of h_{t+1}; returns them."""
         out, factors = self.grads[t], self.factors[t]
         columns = out[..., self.between :].unflatten(-1, factors.shape[-2:])
         if self.tape.reset_after:

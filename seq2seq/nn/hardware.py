@@ -46,8 +46,8 @@ def keep_memory() -> bool:
     """Tells glibc to keep freed blocks for the next step instead of returning them to the system.
 
     Training frees and asks for the same large blocks at each step; handed back, they are faulted in again page by
-    page. PyTorch is also told, if it has not allocated such a block yet, to ask for huge pages: large tensors then need
-    few entries of the processor's page table, which made training a tenth faster. Returns whether the C library took it.
+    page. PyTorch is also told, if it has made no tensor yet, to ask for huge pages: large tensors then need few entries
+    of the processor's page table, which made training a tenth faster. Returns whether the C library took it.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
