@@ -1,0 +1,13 @@
+"""The search for good options, from a checkout: python scripts/tune.py --help."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from seq2seq.app.tune import main
+
+if __name__ == "__main__":
+    sys.exit(main())
