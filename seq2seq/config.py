@@ -15,7 +15,7 @@ import textwrap
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from seq2seq.errors import ConfigError, nearest
 
@@ -41,6 +41,8 @@ class DataConfig:
     encoding_errors: Literal["strict", "replace"] = "strict"
     """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
 
+    flags: ClassVar[tuple[str, str]] = ("--source", "--target")
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -52,8 +54,6 @@ class TokenizerConfig:
     """Pieces in the vocabulary (in each of the two when not joint); fewer when the text is too small for it."""
     tokenizer_type: Literal["bpe", "unigram"] = "bpe"
     """SentencePiece algorithm."""
-    joint: bool = True
-    """One vocabulary for both languages."""
     normalization: Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"] = "nmt_nfkc"
     """SentencePiece normalisation rule, stored in the model; `identity` changes nothing."""
     tokenizer_sentences: int = 1_000_000
@@ -63,31 +63,25 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Sizes and structure (notation: E embedding, H state, C context, A attention)."""
+class PairTokenizerConfig(TokenizerConfig):
+    """Text of two languages to pieces."""
 
-    attention: Literal["bahdanau", "none"] = "bahdanau"
-    """`bahdanau`: additive attention; `none`: one fixed summary of the source (Cho et al. 2014)."""
+    joint: bool = True
+    """One vocabulary for both languages."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Embedding and encoder of any model (notation: E embedding, C encoder states)."""
+
     embedding_size: int = 256
-    """E, of both languages."""
+    """E, the size of embeddings."""
     encoder_size: int = 256
     """State of each of the encoder's two directions; C is twice that."""
     encoder_layers: int = 1
     """Bidirectional GRU layers; residual from the second on."""
-    decoder_size: int = 512
-    """H, the decoder's state."""
-    decoder_layers: int = 1
-    """Decoder GRU layers; the ones above the first take [output; context], with residual connections."""
-    attention_size: int = 256
-    """A, the hidden layer of the attention."""
     reset_after: bool = True
     """Reset gate after the recurrent product (as cuDNN and torch.nn.GRU), or before it (as the papers)."""
-    readout: Literal["tanh", "maxout"] = "tanh"
-    """Deep output: tanh, or maxout over pairs as in the papers."""
-    tie_output: bool = True
-    """Output matrix = target embedding."""
-    tie_source_target: bool = True
-    """Source embedding = target embedding; only where the vocabulary is joint."""
     initialization: Literal["glorot", "he", "truncated_normal", "normal", "uniform"] = "glorot"
     """Initial weights of matrices; biases start at zero."""
     initialization_scale: float = 0.01
@@ -98,12 +92,34 @@ class ModelConfig:
     """Dropout on embeddings."""
     dropout: float = 0.3
     """Dropout on encoder outputs and between layers."""
-    dropout_readout: float = 0.3
-    """Dropout on the deep output, before the output matrix."""
     dropout_state: float = 0.0
     """Variational dropout on the recurrent state: one mask a sequence."""
     word_dropout: float = 0.0
-    """Probability that a whole word's embedding is zero, source and target input."""
+    """Probability that the embedding of a whole piece is zero."""
+    r_drop: float = 0.0
+    """R-Drop: weight of the divergence between two passes with different dropout; 0 (one pass) is twice as fast."""
+
+
+@dataclass(frozen=True)
+class ModelConfig(EncoderConfig):
+    """Sizes and structure of a translator (notation: E embedding, H state, C context, A attention)."""
+
+    attention: Literal["bahdanau", "none"] = "bahdanau"
+    """`bahdanau`: additive attention; `none`: one fixed summary of the source (Cho et al. 2014)."""
+    decoder_size: int = 512
+    """H, the decoder's state."""
+    decoder_layers: int = 1
+    """Decoder GRU layers; the ones above the first take [output; context], with residual connections."""
+    attention_size: int = 256
+    """A, the hidden layer of the attention."""
+    readout: Literal["tanh", "maxout"] = "tanh"
+    """Deep output: tanh, or maxout over pairs as in the papers."""
+    tie_output: bool = True
+    """Output matrix = target embedding."""
+    tie_source_target: bool = True
+    """Source embedding = target embedding; only where the vocabulary is joint."""
+    dropout_readout: float = 0.3
+    """Dropout on the deep output, before the output matrix."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +165,8 @@ class OptimizationConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """The run."""
+class RunConfig:
+    """The run, whatever is trained."""
 
     output: str = ""
     """Model directory to write."""
@@ -170,10 +186,8 @@ class TrainingConfig:
     """Steps between validations; 0: once an epoch."""
     save_every: int = 0
     """Steps between checkpoints of the training state; 0: at each validation."""
-    validation_metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    validation_metric: str = "loss"
     """What decides the best model, early stopping and the plateau schedule."""
-    validation_sentences: int = 1000
-    """At most this many sentences are translated at a validation (the loss is over all of them)."""
     patience: int = 0
     """Stop after this many validations without improvement; 0: never."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -190,6 +204,16 @@ class TrainingConfig:
     """Also write TensorBoard event files to output/tensorboard (extra `tensorboard`)."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig(RunConfig):
+    """The run of a translator."""
+
+    validation_metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    """What decides the best model, early stopping and the plateau schedule."""
+    validation_sentences: int = 1000
+    """At most this many sentences are translated at a validation (the loss is over all of them)."""
 
 
 @dataclass(frozen=True)
@@ -227,15 +251,129 @@ class TrainTranslatorConfig:
     """Train a translation model."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    tokenizer: PairTokenizerConfig = field(default_factory=PairTokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+@dataclass(frozen=True)
+class LabelDataConfig:
+    """Which labelled text to read."""
+
+    data: str = ""
+    """Labelled text: a folder with train.tsv ... (or train.label, train.text ...), a file, or a hub data set id."""
+    text_column: str = "text"
+    """Column (file ending) of the texts; a TSV or CSV file without header has `label<TAB>text`."""
+    label_column: str = "label"
+    """Column (file ending) of the labels."""
+    label_separator: str = ""
+    """Given, a row may have several labels (or none) with this between them; else the whole cell is one label."""
+    train_split: str = "train"
+    """Split to train on."""
+    valid_split: str = "valid"
+    """Split to validate on; `val`, `dev` and `validation` are found too."""
+    valid_share: float = 0.1
+    """Where there is no such split, this share of the training split is held out, the same of each label."""
+    train_share: float = 1.0
+    """Train on this share of the training split only, the same of each label (for learning curves)."""
+    max_length: int = 256
+    """Pieces that the encoder reads at once; `long_texts` says what becomes of longer texts."""
+    long_texts: Literal["windows", "ends", "start"] = "windows"
+    """`windows`: read in parts, pooled together; `ends`: the middle is left out; `start`: the end is left out."""
+    max_windows: int = 8
+    """Parts of a text at most; the middle of a still longer one is left out (and said)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: rare labels weigh more, in inverse proportion to their number."""
+    encoding_errors: Literal["strict", "replace"] = "strict"
+    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
+
+
+@dataclass(frozen=True)
+class ClassifierTokenizerConfig(TokenizerConfig):
+    """Text to pieces; all but `sampling` is the translator's where one is given."""
+
+    vocab_size: int = 8000
+    """Pieces in the vocabulary; fewer when the text is too small for it."""
+    sampling: float = 0.1
+    """BPE-dropout probability, or (unigram) 1 - smoothing; training segments anew each epoch. 0 turns it off."""
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(EncoderConfig):
+    """Encoder, pooling, head; the sizes are the translator's where one is given."""
+
+    encoder: str | None = None
+    """Translator's model directory to start from: tokenizer, embeddings and encoder."""
+    encoder_side: Literal["source", "target"] = "source"
+    """Language of the texts, among the translator's two; `target` keeps the encoder only where embeddings are tied."""
+    tied_languages: str | None = None
+    """Text column of the translator's other language: the classifier is measured on it too, untrained on it."""
+    pooling: Literal["concat", "mean", "max", "last", "attention"] = "concat"
+    """How states become one vector; `concat`: mean, max and last together."""
+    attention_size: int = 128
+    """Hidden layer of the attention that pools."""
+    dropout_pooled: float = 0.3
+    """Dropout on the pooled states, before the head."""
+    ngrams: int = 2
+    """Beside the encoder, a linear layer on the n-grams of up to this many pieces; the two are averaged. 0: none."""
+    dropout_ngrams: float = 0.3
+    """Probability that an n-gram is left out."""
+
+
+@dataclass(frozen=True)
+class ClassifierOptimizationConfig(OptimizationConfig):
+    """How weights move; lower layers may move less or later."""
+
+    learning_rate: float = 2e-3
+    """Peak learning rate, the head's."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    ema_decay: float = 0.99
+    """Averaged weights (exponential moving average) are what is validated and saved; 0 turns it off."""
+    layer_decay: float = 1.0
+    """Each layer down from the head learns at this times the rate of the one above; the embedding is the lowest."""
+    unfreeze_epochs: float = 0.0
+    """Gradual unfreezing: a layer starts to learn this many epochs after the one above it."""
+    freeze: Literal["none", "embedding", "encoder"] = "none"
+    """What never learns: the embedding, or it and the whole encoder."""
+
+
+@dataclass(frozen=True)
+class ClassifierTrainingConfig(RunConfig):
+    """The run of a classifier."""
+
+    batch_tokens: int = 2000
+    """Pieces in a batch, padding included: texts x the longest."""
+    batch_sentences: int = 32
+    """At most this many texts in a batch; 0: only the token budget counts."""
+    min_steps: int = 800
+    """A set so small that `max_epochs` are fewer steps than this gets more epochs (no more validations); 0: never."""
+    validation_metric: Literal["accuracy", "macro_f1", "micro_f1", "loss"] = "accuracy"
+    """What decides the best model, early stopping and the plateau schedule."""
+
+
+@dataclass(frozen=True)
+class TrainClassifierConfig:
+    """Train a text classifier."""
+
+    data: LabelDataConfig = field(default_factory=LabelDataConfig)
+    tokenizer: ClassifierTokenizerConfig = field(default_factory=ClassifierTokenizerConfig)
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    optimization: ClassifierOptimizationConfig = field(default_factory=ClassifierOptimizationConfig)
+    training: ClassifierTrainingConfig = field(default_factory=ClassifierTrainingConfig)
+
+
 @functools.cache
 def field_docs(section: type) -> dict[str, str]:
-    """The doc line under each field of a dataclass, read from its source."""
+    """The doc line under each field of a dataclass and of those it derives from, read from their source."""
+    docs: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(section.__mro__)):
+        docs |= _own_docs(base)
+    return docs
+
+
+def _own_docs(section: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(section)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     docs = {}
@@ -250,9 +388,14 @@ def field_docs(section: type) -> dict[str, str]:
     return docs
 
 
+@functools.cache
+def _hints(config: type) -> dict[str, Any]:
+    return typing.get_type_hints(config)
+
+
 def sections(config: type) -> dict[str, type]:
     """Name and dataclass of each section of a command's configuration; {"": config} when it has none."""
-    hints = typing.get_type_hints(config)
+    hints = _hints(config)
     found = {f.name: hints[f.name] for f in dataclasses.fields(config) if dataclasses.is_dataclass(hints[f.name])}
     return found or {"": config}  # type: ignore[return-value]
 
@@ -309,7 +452,7 @@ def from_flat(config: type[T], values: dict[str, Any], where: str = "configurati
         if name not in names:
             raise ConfigError(f"{where}: unknown option {name!r}{nearest(str(name), names)}")
         cls = sections(config)[names[name]]
-        hint = typing.get_type_hints(cls)[name]
+        hint = _hints(cls)[name]
         if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
             try:
                 value = float(value)

@@ -31,6 +31,23 @@ def test_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, smoothing: float,
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("chunk", [1, 10**6], ids=["chunks", "whole"])
+def test_divergence_of_two_passes(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    """R-Drop's loss and gradients, by PyTorch's own functions."""
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", chunk)
+    hidden, weight, bias, labels = _inputs()
+    twice = torch.cat((hidden, hidden.flip(0)))
+    log_p, log_q = torch.log_softmax(F.linear(twice, weight, bias), -1).split(R)
+    kl = sum(F.kl_div(a, b, log_target=True, reduction="sum") for a, b in ((log_p, log_q), (log_q, log_p)))
+    both = [F.cross_entropy(x, labels, label_smoothing=0.1, reduction="sum") for x in (log_p, log_q)]
+    expected = sum(both) / 2 + 0.7 * kl / 2
+    grads = torch.autograd.grad(expected, (hidden, weight, bias))
+    ours = output_cross_entropy(twice, weight, bias, labels, 0.1, 0.7)
+    torch.testing.assert_close(ours, expected)
+    for mine, theirs in zip(torch.autograd.grad(ours, (hidden, weight, bias)), grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_extreme_logits_stay_finite() -> None:
     hidden, weight, bias, labels = _inputs()
     value = output_cross_entropy(hidden * 1e4, weight, bias, labels, 0.1)

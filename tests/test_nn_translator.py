@@ -147,3 +147,28 @@ def test_word_dropout_takes_whole_words_without_rescaling() -> None:
     missing = (embedded == 0).all(-1)
     assert 0.33 < missing.float().mean() < 0.47
     assert (embedded[~missing] == model.target_embedding.weight[5]).all()
+
+
+def test_r_drop_without_dropout_changes_nothing() -> None:
+    """Two equal passes: the mean of their losses is that of one, and nothing diverges; padding differs by sentence."""
+    results = []
+    for r_drop in (0.0, 2.0):
+        model = _model(r_drop=r_drop).train()
+        loss, count = model.loss(BATCH, 0.1)
+        loss.backward()
+        results.append((loss, count, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_r_drop_pulls_passes_together() -> None:
+    model = _model(r_drop=2.0, dropout_readout=0.5).train()
+    torch.manual_seed(1)
+    with_divergence, _ = model.loss(BATCH)
+    model.config = dataclasses.replace(model.config, r_drop=1e-9)
+    torch.manual_seed(1)
+    without, _ = model.loss(BATCH)
+    assert with_divergence > without
+    model.eval()
+    model.config = dataclasses.replace(model.config, r_drop=2.0)
+    plain, _ = _model(dropout_readout=0.5).eval().loss(BATCH)
+    torch.testing.assert_close(model.loss(BATCH)[0], plain)

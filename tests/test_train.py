@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import torch
-from conftest import TINY
+from conftest import ROOT, TINY
 
 from seq2seq import Translator
 from seq2seq.app.cli import main
@@ -75,6 +75,16 @@ def test_resumed_training_equals_unbroken(small_corpus: Path, tmp_path: Path, op
     whole, resumed = read_tensors(unbroken / last), read_tensors(broken / last)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("paper", ["cho2014", "bahdanau2015"])
+def test_recipes_of_the_papers_train(small_corpus: Path, tmp_path: Path, paper: str) -> None:
+    """Their own optimizer, initialisation, gates and readout, at small sizes: the loss falls."""
+    config = ["--config", str(ROOT / "configs" / f"{paper}.yaml")]
+    assert _train(small_corpus, tmp_path / "m", *config, "--max-steps", "40", "--log-every", "1") == 0
+    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0] - 0.1
 
 
 def test_model_directory(tiny_model: Path) -> None:

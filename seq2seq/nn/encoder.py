@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import ModelConfig
+from seq2seq.config import EncoderConfig
 from seq2seq.nn.functional import dropout, reversal_index, reverse_rows
 from seq2seq.nn.gru import GRULayer
 
@@ -20,7 +20,7 @@ class Encoder(nn.Module):
     reaches a state that is used; no masks are needed inside the recurrence.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size, self.dropout = config.encoder_size, config.dropout
         self.layers = nn.ModuleList(

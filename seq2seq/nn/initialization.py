@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import ModelConfig
+from seq2seq.config import EncoderConfig
 
 
 @torch.no_grad()
-def initialize(module: nn.Module, config: ModelConfig) -> None:
+def initialize(module: nn.Module, config: EncoderConfig) -> None:
     """Fills all weights of a model: matrices as `config.initialization` says, one gate of one direction at a time.
 
     Biases are zero. Recurrent matrices are orthogonal (Saxe et al. 2014) with `orthogonal_recurrent`. With Glorot and
@@ -32,7 +32,7 @@ def initialize(module: nn.Module, config: ModelConfig) -> None:
             _fill(parameter if parameter.ndim == 2 else parameter[None], config)
 
 
-def _fill(matrix: Tensor, config: ModelConfig) -> None:
+def _fill(matrix: Tensor, config: EncoderConfig) -> None:
     scale = config.initialization_scale
     match config.initialization:
         case "glorot":

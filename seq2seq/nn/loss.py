@@ -35,62 +35,96 @@ def _chunk_log_probs(logits: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor,
     return own, log_sum
 
 
+def _diverge(logits: Tensor, p: Tensor, amount: float) -> Tensor:
+    """Sum of KL(p_1 || p_2) + KL(p_2 || p_1) over pairs of rows, and its gradient.
+
+    As the log of the normaliser drops out, that is sum_v (p_1 - p_2) (l_1 - l_2).
+
+    Args:
+        logits: (2, rows, V).
+        p: (2, rows, V) their softmax; `amount` times the gradient with respect to the logits is added, in place.
+        amount: See above.
+    """
+    (first, second), difference = p, logits[0] - logits[1]
+    by_first, by_second, between = first * difference, second * difference, first - second
+    wide = torch.promote_types(p.dtype, torch.float32)
+    mean_first, mean_second = (x.sum(-1, keepdim=True, dtype=wide) for x in (by_first, by_second))
+    first.mul_(1 - amount * mean_first).add_(by_first.add_(between), alpha=amount)
+    second.mul_(1 + amount * mean_second).sub_(by_second.add_(between), alpha=amount)
+    return (mean_first - mean_second).sum()
+
+
 class _OutputCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        dtype, vocabulary = product_dtype(hidden), weight.shape[0]
-        rows, wanted = _rows_per_chunk(weight), any(ctx.needs_input_grad)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float, divergence: float
+    ) -> Tensor:
+        dtype, vocabulary, count = product_dtype(hidden), weight.shape[0], len(labels)
+        passes = 2 if divergence else 1
+        rows, wanted = _rows_per_chunk(weight) // passes, any(ctx.needs_input_grad)
         with torch.autocast(hidden.device.type, enabled=False):
-            cast_weight, cast_bias, cast_hidden = weight.to(dtype), bias.to(dtype), hidden.to(dtype)
-            total_weight, uniform = weight.sum(0), smoothing / vocabulary
-            log_p = torch.empty_like(labels, dtype=hidden.dtype)  # (R,), of the label
-            grad_hidden, grad_weight, grad_bias = (torch.zeros_like(x) for x in (hidden, weight, bias))
-            held = cast_hidden.new_empty(2, min(rows, len(labels)), vocabulary)
-            for start in range(0, len(labels), rows):
-                chunk, label = cast_hidden[start : start + rows], labels[start : start + rows]
-                logits, p = held[:, : len(label)]
+            cast_weight, cast_bias = weight.to(dtype), bias.to(dtype)
+            cast_hidden = hidden.to(dtype).view(passes, count, -1)
+            log_p = hidden.new_empty(passes, count)  # of the label
+            grad_hidden = torch.zeros_like(hidden).view(passes, count, -1)
+            grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+            diverged = hidden.new_zeros(())
+            held = cast_hidden.new_empty(2, min(rows, count) * passes, vocabulary)
+            for start in range(0, count, rows):
+                chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), labels[start : start + rows]
+                label = label.repeat(passes)
+                logits, p = held[:, : len(chunk)]
                 torch.addmm(cast_bias, chunk, cast_weight.t(), out=logits)
                 torch.softmax(logits, -1, out=p)
                 own, log_sum = _chunk_log_probs(logits, p, label)
-                log_p[start : start + rows] = (1 - smoothing) * own - log_sum
+                log_p[:, start : start + rows] = ((1 - smoothing) * own - log_sum).view(passes, -1)
                 if not wanted:
                     continue
+                if divergence:
+                    diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
                 # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
                 grad = p.scatter_add_(1, label[:, None], p.new_full((len(label), 1), smoothing - 1))
                 grad_bias += (grad.new_ones(1, len(label)) @ grad)[0]
-                grad_hidden[start : start + rows] = grad @ cast_weight
+                grad_hidden[:, start : start + rows] = (grad @ cast_weight).view(passes, -1, hidden.shape[1])
                 grad_weight += grad.t() @ chunk
-            # sum over V of the logits, of all rows
-            logits_sum = hidden.sum(0) @ total_weight + len(labels) * bias.sum()
+            uniform, total_weight, total_hidden = smoothing / vocabulary, weight.sum(0), hidden.sum(0)
+            # sum over V of the logits of all rows
+            logits_sum = total_hidden @ total_weight + len(hidden) * bias.sum()
             grad_hidden -= uniform * total_weight
-            grad_weight -= uniform * hidden.sum(0)
-            grad_bias -= uniform * len(labels)
-        ctx.grads = grad_hidden, grad_weight, grad_bias
-        return -log_p.sum() - uniform * logits_sum
+            grad_weight -= uniform * total_hidden
+            grad_bias -= uniform * len(hidden)
+        ctx.grads, ctx.passes = (grad_hidden.view_as(hidden), grad_weight, grad_bias), passes
+        return (divergence * diverged - log_p.sum() - uniform * logits_sum) / passes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias = ctx.grads
-        return hidden * grad, weight * grad, bias * grad, None, None
+        grad = grad / ctx.passes
+        return (*(part * grad for part in ctx.grads), None, None, None)
 
 
-def output_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def output_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float, divergence: float = 0.0
+) -> Tensor:
     """Sum over rows of the cross-entropy between softmax(hidden weight^T + bias) and smoothed labels.
 
     The target distribution is (1 - smoothing) on the label and smoothing / V on each piece (Szegedy et al. 2016). The
     gradient is computed in the forward pass, chunk by chunk, so that R x V logits never exist at once.
 
+    With `divergence` above 0 each row comes twice, from two passes with different dropout (R-Drop, Wu et al. 2021):
+    the result is the mean of the two cross-entropies, plus that many times half of KL(p_1 || p_2) + KL(p_2 || p_1).
+
     Args:
-        hidden: (R, E).
+        hidden: (R, E), or (2R, E): all rows of the first pass, then all of the second.
         weight: (V, E).
         bias: (V,).
         labels: (R,) in [0, V).
         smoothing: In [0, 1).
+        divergence: Weight of the divergence; it is only computed where a gradient is wanted.
 
     Returns:
         The sum, a scalar.
     """
-    return _OutputCrossEntropy.apply(hidden, weight, bias, labels, smoothing)
+    return _OutputCrossEntropy.apply(hidden, weight, bias, labels, smoothing, divergence)
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.nn.decoder import Decoder, DecoderState, Memory
+from seq2seq.nn.embedding import embed
 from seq2seq.nn.encoder import Encoder
-from seq2seq.nn.functional import dropout, dropout_mask
 from seq2seq.nn.initialization import initialize
 from seq2seq.nn.loss import label_log_probs, output_cross_entropy
 from seq2seq.text.batching import Batch
@@ -49,30 +49,37 @@ class TranslationModel(nn.Module):
     def _embed(self, ids: Tensor, source: bool) -> Tensor:
         """Embeddings (..., E) of ids (...), with dropout of entries and of whole words in training."""
         table = self.source_embedding if source and self.source_embedding is not None else self.target_embedding
-        embedded = dropout(F.embedding(ids, table.weight), self.config.dropout_embedding, self.training)
-        if self.training and self.config.word_dropout > 0:
-            # no rescaling: a missing word is not a louder sentence
-            keep = 1 - self.config.word_dropout
-            embedded = embedded * (dropout_mask((*ids.shape, 1), self.config.word_dropout, embedded) * keep)
-        return embedded
+        return embed(ids, table.weight, self.config, self.training)
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """Memory of B sentences from ids (B, S), padded, and lengths (B,)."""
         states, last, first = self.encoder(self._embed(source.t(), source=True), source_lengths)
         return self.decoder.remember(states, last, first, source_lengths)
 
-    def _readouts(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Readouts (R, E), labels (R,) and places (R,) in time-major (T * B,) rows of the R real target tokens."""
-        real = _real(batch)
-        memory = self.encode(batch.source, batch.source_lengths)
-        target = batch.target.t()  # (T + 1, B)
-        hidden, _ = self.decoder(self._embed(target[:-1], source=False), memory)
-        return hidden.flatten(0, 1).index_select(0, real), target[1:].flatten().index_select(0, real), real
+    def _readouts(self, batch: Batch, passes: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """Readouts of the R real target tokens, the whole batch passed once or several times.
+
+        Returns:
+            Readouts (passes * R, E), labels (R,) and places (R,) of the tokens in time-major (T * B,) rows.
+        """
+        time, sentence = _real(batch).unbind(1)
+        width = len(batch.target)
+        labels = batch.target[sentence, time + 1]
+        repeated = Batch(*(torch.cat((part,) * passes) for part in batch)) if passes > 1 else batch
+        memory = self.encode(repeated.source, repeated.source_lengths)
+        embedded = self._embed(repeated.target.t()[:-1], source=False)  # (T, passes * B, E)
+        hidden, _ = self.decoder(embedded, memory)
+        places = torch.cat([time * width * passes + i * width + sentence for i in range(passes)])
+        return hidden.flatten(0, 1).index_select(0, places), labels, time * width + sentence
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
-        """Summed cross-entropy in nats, and the number of target tokens (end of sentence included) in the sum."""
-        hidden, labels, _ = self._readouts(batch)
-        loss = output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, label_smoothing)
+        """Summed loss in nats, and the number of target tokens (end of sentence included) in the sum.
+
+        The loss is the cross-entropy; in training with `r_drop` the mean of two passes and their divergence.
+        """
+        divergence = self.config.r_drop if self.training else 0.0
+        hidden, labels, _ = self._readouts(batch, 2 if divergence else 1)
+        loss = output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, label_smoothing, divergence)
         return loss, len(labels)
 
     loss = forward
@@ -107,7 +114,7 @@ class TranslationModel(nn.Module):
 
 
 def _real(batch: Batch) -> Tensor:
-    """Indices, into time-major (T * B,) rows, of the target tokens that are no padding."""
+    """Step and sentence (R, 2) of the target tokens that are no padding, step by step."""
     steps = batch.target.shape[1] - 1
     time = torch.arange(steps, device=batch.target.device)[:, None]
-    return (time < batch.target_lengths).flatten().nonzero()[:, 0]
+    return (time < batch.target_lengths).nonzero()
