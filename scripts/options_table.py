@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from seq2seq.config import SearchConfig, TrainTranslatorConfig, field_docs, sections
+from seq2seq.config import SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, field_docs, sections
 
 BEGIN, END = "<!-- options -->", "<!-- end of options -->"
 
@@ -29,10 +29,15 @@ def _default(value: object) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _section(title: str, section: type) -> str:
+def _section(title: str, section: type, known: type | None = None) -> str:
+    """A section's table, without the options that one shown already has with the same default and meaning."""
     hints, docs = typing.get_type_hints(section), field_docs(section)
+    before = field_docs(known) if known else {}
+    defaults = {option.name: option.default for option in dataclasses.fields(known)} if known else {}  # type: ignore[arg-type]
     rows = [f"**{title}**", "", "| option | default | values | meaning |", "| --- | --- | --- | --- |"]
     for option in dataclasses.fields(section):
+        if before.get(option.name) == docs[option.name] and defaults[option.name] == option.default:
+            continue
         flag = "--" + option.name.replace("_", "-")
         cells = [f"`{flag}`", _default(option.default), _values(hints[option.name]), docs[option.name]]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -42,6 +47,9 @@ def _section(title: str, section: type) -> str:
 def options_table() -> str:
     """Every option of training and search, one table a section, as Markdown."""
     tables = [_section(f"train: {name}", section) for name, section in sections(TrainTranslatorConfig).items()]
+    shown = sections(TrainTranslatorConfig)
+    own = sections(TrainClassifierConfig)
+    tables += [_section(f"train-classifier: {name}, beside train's", own[name], shown[name]) for name in own]
     return "\n\n".join([*tables, _section("translate, evaluate: search", SearchConfig)])
 
 

@@ -14,7 +14,7 @@ from conftest import ROOT
 from seq2seq import __version__
 from seq2seq.app import cli, commands
 from seq2seq.app.cli import main, parse_command
-from seq2seq.config import SearchConfig, TrainTranslatorConfig, field_docs, sections, to_flat
+from seq2seq.config import SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, field_docs, sections, to_flat
 from seq2seq.errors import ConfigError, CorpusError
 
 
@@ -96,13 +96,15 @@ def test_a_wrong_argument_is_told_with_what_was_expected(arguments, parts, capsy
 
 @pytest.mark.parametrize("name", list(commands.COMMANDS))
 def test_help_begins_with_an_example_and_tells_line_and_default(name, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")  # no line of help is broken
+    monkeypatch.setenv("COLUMNS", "700")  # no line of help is broken
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
     assert not caught.value.code
     text = capsys.readouterr().out
     assert text.startswith(f"Example:\n  seq2seq {name} ")
-    sections_shown = {"train": list(sections(TrainTranslatorConfig).values()), "score": []}.get(name, [SearchConfig])
+    trained = {"train": TrainTranslatorConfig, "train-classifier": TrainClassifierConfig}
+    searching = [SearchConfig] if name in ("translate", "evaluate") else []
+    sections_shown = list(sections(trained[name]).values()) if name in trained else searching
     for section in sections_shown:
         for option, doc in field_docs(section).items():
             spelling = option.replace("_", "-")
@@ -207,7 +209,7 @@ def test_a_reader_that_leaves_is_no_error():
 
 @pytest.mark.parametrize("name", list(commands.COMMANDS))
 def test_scripts_run_the_same_code(name):
-    script = str(ROOT / "scripts" / f"{name}.py")
+    script = str(ROOT / "scripts" / f"{name.replace('-', '_')}.py")
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr
     assert f"seq2seq {name}" in done.stdout

@@ -22,7 +22,7 @@ ODD_LINES = [
     *("A dog.", "", "   ", "word " * 600, "a\0b", "日本語 हिन्दी العربية", "👩🏽‍🚀👨‍👩‍👧", "a\u2028b\x0bc\x85d\x1ce"),
     *("\t\t", "<s> </s> ▁"),
 ]
-FAST = ["--max-length", "4", "--threads", "1", "--beam-size", "2"]
+FAST = ["--max-length", "4", "--threads", "1", "--beam-size", "2", "--precision", "float32"]
 
 
 class Stdin:
@@ -280,4 +280,6 @@ def test_a_signal_to_the_trainer_becomes_the_exit_code(run, monkeypatch, small_c
 
 
 def test_every_command_of_the_help_is_implemented():
-    assert list(commands.COMMANDS) == ["train", "translate", "evaluate", "score"]
+    assert list(commands.COMMANDS) == [
+        "train", "train-classifier", "translate", "classify", "evaluate", "score",
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ from conftest import ROOT
 from seq2seq.config import (
     ModelConfig,
     SearchConfig,
+    TrainClassifierConfig,
     TrainTranslatorConfig,
     field_docs,
     from_flat,
@@ -20,7 +21,7 @@ from seq2seq.config import (
 )
 from seq2seq.errors import ConfigError
 
-ALL_SECTIONS = [*sections(TrainTranslatorConfig).values(), SearchConfig]
+ALL_SECTIONS = [*sections(TrainTranslatorConfig).values(), *sections(TrainClassifierConfig).values(), SearchConfig]
 
 
 @pytest.mark.parametrize("section", ALL_SECTIONS, ids=lambda section: section.__name__)
@@ -31,7 +32,7 @@ def test_every_option_has_a_doc_line(section):
 
 
 def test_field_docs_are_the_lines_under_the_fields():
-    assert field_docs(ModelConfig)["embedding_size"] == "E, of both languages."
+    assert field_docs(ModelConfig)["embedding_size"] == "E, the size of embeddings."
 
 
 def test_option_names_tell_the_section():
@@ -121,6 +122,7 @@ def test_a_missing_recipe_and_an_empty_one(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_is_valid(path):
     values = read_yaml(path)
-    config = from_flat(TrainTranslatorConfig, values, where=str(path))
+    kind = TrainClassifierConfig if "seq2seq train-classifier" in path.read_text() else TrainTranslatorConfig
+    config = from_flat(kind, values, where=str(path))
     assert values
     assert to_flat(config).items() >= {k: v for k, v in values.items() if not isinstance(v, str)}.items()

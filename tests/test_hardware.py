@@ -39,6 +39,8 @@ def test_auto_precision_takes_what_is_faster(monkeypatch, ratio: float, expected
     assert hardware.choose_precision("auto", cpu) == expected
     assert hardware.choose_precision("float32", cpu) == torch.float32
     assert hardware.choose_precision("bfloat16", cpu) == torch.bfloat16
+    with pytest.raises(ConfigError, match="int8, which is for translating alone"):
+        hardware.choose_precision("int8", cpu)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -80,3 +82,33 @@ def test_kernels_of_many_shapes_do_not_pile_up() -> None:
     if not sys.platform.startswith("linux") or (plain := growth("plain")) < 200:
         pytest.skip("bfloat16 products here compile no kernels")
     assert growth("bound") < plain / 2
+
+
+@pytest.mark.parametrize(
+    ("int8", "bfloat16", "expected"),
+    [(0.1, 0.2, torch.int8), (0.19, 0.2, torch.bfloat16), (0.5, 2.0, torch.int8), (float("inf"), 2.0, torch.float32)],
+)
+def test_decoding_takes_int8_where_it_is_faster(monkeypatch, int8: float, bfloat16: float, expected) -> None:
+    monkeypatch.setattr(hardware, "_int8_seconds", lambda: int8)
+    monkeypatch.setattr(hardware, "_seconds", lambda dtype, _: bfloat16 if dtype == torch.bfloat16 else 1.0)
+    cpu = torch.device("cpu")
+    assert hardware.choose_decoding_precision("auto", cpu) == expected
+    assert hardware.choose_decoding_precision("auto", torch.device("cuda")) != torch.int8
+    assert hardware.choose_decoding_precision("float32", cpu) == torch.float32
+    if int8 < 1:
+        assert hardware.choose_decoding_precision("int8", cpu) == torch.int8
+    else:
+        with pytest.raises(ConfigError, match="no exact int8 products on cpu; give auto"):
+            hardware.choose_decoding_precision("int8", cpu)
+
+
+def test_int8_products_that_are_not_exact_are_not_taken(monkeypatch) -> None:
+    def missing(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("not implemented")
+
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int())
+    assert hardware._int8_seconds() < float("inf")
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int() - 1)
+    assert hardware._int8_seconds() == float("inf")
+    monkeypatch.setattr(torch, "_int_mm", missing)
+    assert hardware._int8_seconds() == float("inf")

@@ -116,6 +116,8 @@ RUN = "from seq2seq.app.cli import main\ntry: main({})\nexcept SystemExit as e: 
         RUN.format(["translate", "--help"]),
         RUN.format(["evaluate", "--help"]),
         RUN.format(["score", "--help"]),
+        RUN.format(["train-classifier", "--help"]),
+        RUN.format(["classify", "--help"]),
     ],
 )
 def test_help_and_import_load_nothing_heavy(code):
@@ -140,6 +142,7 @@ def test_translator_is_found_in_the_package():
     from seq2seq.inference.translator import Translator
 
     assert seq2seq.Translator is Translator
+    assert seq2seq.Classifier.__name__ == "Classifier"
     assert "Translator" in dir(seq2seq)
     with pytest.raises(AttributeError, match="Transformer"):
         _ = seq2seq.Transformer

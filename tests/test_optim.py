@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seq2seq.config import OptimizationConfig
-from seq2seq.training.optim import AVERAGE_EVERY, Optimization, learning_rate
+from seq2seq.training.optim import AVERAGE_EVERY, LayerRates, Optimization, learning_rate
 
 
 def _model() -> nn.Module:
@@ -142,3 +142,18 @@ def test_state_goes_on_where_it_stopped(name: str) -> None:
             runs[id(model)].average(step)
     assert torch.equal(unbroken.weight, second.weight)
     assert torch.equal(runs[id(unbroken)].averages["weight"], runs[id(second)].averages["weight"])
+
+
+def test_lower_layers_move_less_and_later() -> None:
+    """One plain step of SGD: how far each parameter goes is its share of the learning rate."""
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3)))
+    layers = LayerRates({"0.weight": 2, "1.weight": 1}, decay=0.5, unfreeze_epochs=2.0)
+    config = OptimizationConfig(optimizer="sgd", beta1=0.0, clip_norm=0.0, ema_decay=0.0)
+    optimization = Optimization(model, config, layers)
+    for epoch, shares in ((0.0, [0, 0, 1]), (1.9, [0, 0, 1]), (2.0, [0, 0.5, 1]), (4.5, [0.25, 0.5, 1])):
+        before = [p.item() for p in model.parameters()]
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimization.step(1, 0.1, epoch)
+        moved = [(old - p.item()) / 0.1 for old, p in zip(before, model.parameters(), strict=True)]
+        assert moved == pytest.approx(shares, abs=1e-4)

@@ -74,7 +74,7 @@ def test_options_table_is_up_to_date():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.with_table(README) == README, "python scripts/options_table.py writes it"
-    assert module.with_table("a <!-- options -->old<!-- end of options --> b").count("| `--learning-rate` |") == 1
+    assert module.with_table("a <!-- options -->old<!-- end of options --> b").count("| `--beam-size` |") == 1
 
 
 def test_the_file_tree_is_there():

@@ -10,8 +10,9 @@ import torch
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.errors import CorpusError
 from seq2seq.inference import scoring
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.scoring import score_ids
-from seq2seq.inference.search import Ensemble, search
+from seq2seq.inference.search import search
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
 

@@ -3,114 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from toys import BOS, EOS, IDS, OPTIONS, PAD, SOURCES, VOCABULARY, WORDS, FixedModel, ToyModel, close, padded, run
 
 from seq2seq.config import SearchConfig
-from seq2seq.errors import ConfigError
 from seq2seq.inference import search as search_module
-from seq2seq.inference.search import Ensemble, check_search, search
-
-PAD, BOS, EOS = 0, 1, 2
-WORDS = (3, 4, 5, 6)
-VOCABULARY = 7
-IDS = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
-
-
-class ToyMemory(NamedTuple):
-    values: Tensor  # (N, S, H)
-    lengths: Tensor  # (N,)
-
-    @property
-    def size(self) -> int:
-        return len(self.lengths)
-
-    def select(self, index: Tensor) -> ToyMemory:
-        lengths = self.lengths[index]
-        return ToyMemory(self.values[index, : int(lengths.max())], lengths)
-
-
-class ToyState(NamedTuple):
-    hidden: Tensor  # (rows, H)
-
-    def select(self, index: Tensor) -> ToyState:
-        return ToyState(self.hidden[index])
-
-
-class ToyModel:
-    """A recurrent decoder with dot-product attention, enough to make every choice depend on all earlier ones."""
-
-    def __init__(self, seed: int = 0, size: int = 12, sharpness: float = 2.5) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-        self.embedding, self.inner = draw(VOCABULARY, size), draw(size, size) / size**0.5
-        self.readout, self.bias = sharpness * draw(size, VOCABULARY) / size**0.5, draw(VOCABULARY)
-        self.rows: list[int] = []
-
-    def encode(self, source: Tensor, source_lengths: Tensor) -> ToyMemory:
-        return ToyMemory(torch.tanh(self.embedding[source].cumsum(1)), source_lengths)
-
-    def initial_state(self, memory: ToyMemory) -> ToyState:
-        return ToyState(torch.tanh(memory.values[torch.arange(memory.size), memory.lengths - 1]))
-
-    def step(self, tokens: Tensor, state: ToyState, memory: ToyMemory) -> tuple[Tensor, ToyState, Tensor]:
-        self.rows.append(len(tokens))
-        query = state.hidden.view(memory.size, -1, state.hidden.shape[-1])
-        scores = query @ memory.values.transpose(1, 2)  # (N, K, S)
-        padding = torch.arange(memory.values.shape[1]) >= memory.lengths[:, None]
-        weights = torch.softmax(scores.masked_fill(padding[:, None], -torch.inf), -1)
-        context = (weights @ memory.values).flatten(0, 1)
-        hidden = torch.tanh(state.hidden @ self.inner + self.embedding[tokens] + context)
-        return (hidden @ self.readout + self.bias).float(), ToyState(hidden), weights.flatten(0, 1)
-
-    def score(self, source: list[int], ids: list[int]) -> float:
-        """log p(ids, EOS | source) by a plain loop."""
-        memory = self.encode(torch.tensor([source]), torch.tensor([len(source)]))
-        state, total, previous = self.initial_state(memory), 0.0, BOS
-        for piece in [*ids, EOS]:
-            logits, state, _ = self.step(torch.tensor([previous]), state, memory)
-            total += float(torch.log_softmax(logits.double(), -1)[0, piece])
-            previous = piece
-        return total
-
-
-class FixedModel(ToyModel):
-    """The same next-piece probabilities at every step."""
-
-    def __init__(self, probabilities: list[float]) -> None:
-        super().__init__()
-        self.logits = torch.tensor(probabilities).log()
-
-    def step(self, tokens: Tensor, state: ToyState, memory: ToyMemory) -> tuple[Tensor, ToyState, Tensor]:
-        _, state, weights = super().step(tokens, state, memory)
-        return self.logits.repeat(len(tokens), 1), state, weights
-
-
-SOURCES = [[3, 4, EOS], [5, EOS], [6, 6, 3, 4, 5, 3, EOS], [4, 5, 6, EOS], [3, 3, EOS], [6, 5, 4, 3, EOS], [EOS],
-           [5, 5, EOS]]  # fmt: skip
-
-
-def padded(sources: list[list[int]]) -> tuple[Tensor, Tensor]:
-    lengths = [len(source) for source in sources]
-    rows = [source + [PAD] * (max(lengths) - len(source)) for source in sources]
-    return torch.tensor(rows), torch.tensor(lengths)
-
-
-def run(model, sources, **options):
-    extra = {name: options.pop(name) for name in ("prefix", "with_attention", "streams") if name in options}
-    return search(model, *padded(sources), SearchConfig(**options), **IDS, **extra)
-
-
-def close(left, right) -> bool:
-    """The same hypotheses, in the same order, with the same figures to rounding."""
-    return [[h.ids for h in found] for found in left] == [[h.ids for h in found] for found in right] and np.allclose(
-        [h[1:3] for found in left for h in found], [h[1:3] for found in right for h in found], atol=1e-5
-    )
+from seq2seq.inference.search import search
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
@@ -172,14 +73,11 @@ def test_the_beam_is_that_of_a_plain_loop(size, alpha):
             assert [h.ids for h in hypotheses] == beam_loop(model, source, size, alpha, 9)[:2]
 
 
-def test_beam_1_is_greedy_and_both_are_the_argmax_loop(monkeypatch):
+def test_beam_1_is_the_argmax_loop():
     for seed in range(4):
         model = ToyModel(seed)
         greedy = run(model, SOURCES, beam_size=1, max_length=12)
         assert [found[0].ids for found in greedy] == [greedy_loop(model, source, 12) for source in SOURCES]
-        with monkeypatch.context() as patch:  # the general beam, at width one
-            patch.setattr(search_module, "_independent", lambda decoding, _: search_module._beam(decoding))
-            assert close(run(model, SOURCES, beam_size=1, max_length=12), greedy)
 
 
 def test_hypotheses_score_what_forced_decoding_gives():
@@ -190,15 +88,6 @@ def test_hypotheses_score_what_forced_decoding_gives():
             for h in hypotheses:
                 assert h.log_prob == pytest.approx(model.score(source, h.ids), abs=1e-4)
                 assert h.score == pytest.approx(h.log_prob / (len(h.ids) + 1) ** alpha)
-
-
-OPTIONS = [
-    {"beam_size": 1},
-    {"beam_size": 4, "n_best": 3},
-    {"beam_size": 3, "length_penalty": 0.0},
-    {"beam_size": 3, "no_repeat_ngram": 2, "min_length": 2},
-    {"sample": True, "n_best": 3, "search_seed": 5},
-]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -328,7 +217,7 @@ def test_stopping_early_never_changes_the_answer(alpha, monkeypatch):
     model = ToyModel(9)
     early = run(model, SOURCES, beam_size=5, n_best=2, length_penalty=alpha)
     steps = len(model.rows)
-    monkeypatch.setattr(search_module, "_settled", lambda live, *_: torch.zeros_like(live, dtype=torch.bool))
+    monkeypatch.setattr(search_module, "_settled", lambda live, *_: np.zeros_like(live, dtype=bool))
     late = run(model, SOURCES, beam_size=5, n_best=2, length_penalty=alpha)
     assert close(early, late)
     assert steps <= len(model.rows) - steps
@@ -419,70 +308,6 @@ def test_draws_are_a_function_of_seed_and_stream():
     assert not close(first[:1], first[1:])  # the same sentence twice: two streams
     assert not close(first, run(model, [[3, EOS]] * 2, search_seed=2, **options))
     assert close(first[1:], run(model, [[3, EOS]], streams=[(1,)], **options))
-
-
-def test_an_ensemble_of_equal_models_is_the_model():
-    model = ToyModel(13)
-    for options in OPTIONS:
-        assert close(run(Ensemble([model, model, model]), SOURCES, **options), run(model, SOURCES, **options))
-
-
-def test_an_ensemble_averages_probabilities():
-    models = [ToyModel(14), ToyModel(15)]
-    found = run(Ensemble(models), SOURCES, beam_size=4, n_best=3, with_attention=True)
-    for source, hypotheses in zip(SOURCES, found, strict=True):
-        for h in hypotheses:
-            memories = [model.encode(torch.tensor([source]), torch.tensor([len(source)])) for model in models]
-            states = [model.initial_state(memory) for model, memory in zip(models, memories, strict=True)]
-            total, rows = 0.0, []
-            for previous, piece in itertools.pairwise([BOS, *h.ids, EOS]):
-                p, weights = 0.0, torch.zeros(len(source), dtype=torch.float64)
-                for m, model in enumerate(models):
-                    logits, states[m], attention = model.step(torch.tensor([previous]), states[m], memories[m])
-                    p += float(torch.softmax(logits.double(), -1)[0, piece]) / 2
-                    weights += attention[0] / 2
-                total += np.log(p)
-                rows.append(weights)
-            assert h.log_prob == pytest.approx(total, abs=1e-4)
-            assert h.attention is not None and torch.allclose(h.attention, torch.stack(rows).float(), atol=1e-5)
-
-
-def test_an_ensemble_refuses_vocabularies_of_different_sizes():
-    class Wider(ToyModel):
-        def step(self, tokens, state, memory):
-            logits, state, weights = super().step(tokens, state, memory)
-            return torch.nn.functional.pad(logits, (0, 2)), state, weights
-
-    with pytest.raises(ConfigError, match=r"different sizes \(7, 9\).*--tokenizer"):
-        run(Ensemble([ToyModel(), Wider()]), SOURCES)
-    with pytest.raises(ConfigError, match="at least one model"):
-        Ensemble([])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_best": 6}, "n_best is 6 but beam_size is 5: give beam_size 6 or more, or n_best 5 or less"),
-        ({"beam_size": 0}, "beam_size is 0, expected at least 1"),
-        ({"min_length": 5, "max_length": 4}, "min_length is 5, more than max_length, which is 4"),
-        ({"sample": True, "temperature": 0.0}, "temperature is 0.0, expected more than 0; greedy search is"),
-        ({"sample": True, "top_p": 1.5}, "top_p is 1.5, expected more than 0 and at most 1"),
-        ({"temperature": 0.5}, "shape sampling alone: give sample too"),
-        ({"length_penalty": -1.0}, "length_penalty is -1.0, expected at least 0"),
-        ({"search_seed": -1}, "search_seed is -1, expected at least 0"),
-    ],
-)
-def test_contradictions_are_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        check_search(replace(SearchConfig(), **options))
-    assert message in str(error.value)
-
-
-def test_prefixes_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match="1 prefixes for 8 sentences"):
-        run(ToyModel(), SOURCES, prefix=[[3]])
-    with pytest.raises(ConfigError, match="a prefix holds BOS, EOS or padding"):
-        run(ToyModel(), SOURCES[:1], prefix=[[3, EOS]])
 
 
 def test_no_sentences_no_translations():

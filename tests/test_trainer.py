@@ -43,6 +43,8 @@ class Regression(nn.Module):
 class RegressionTask:
     """Ten batches of four numbers an epoch."""
 
+    unit = "numbers"
+
     def __init__(self) -> None:
         self.saved: list[dict[str, Any]] = []
         self.seen: list[list[int]] = []
@@ -227,7 +229,7 @@ def test_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Signa
     threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
     with pytest.raises(Interrupted) as stopped:
         trainer.run()
-    assert stopped.value.exit_code == 128 + number
+    assert stopped.value.code == 128 + number
     assert signal.getsignal(number) == before
     resumed = _trainer(tmp_path, RegressionTask(), max_epochs=0, max_minutes=1)
     assert resumed.resume() and resumed.progress.step == trainer.progress.step > 0

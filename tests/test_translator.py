@@ -9,32 +9,18 @@ import shutil
 
 import pytest
 import torch
+from models import TEXT, write_model
 
 from seq2seq import Translator
-from seq2seq.checkpoint import save_weights, start_model_directory
-from seq2seq.config import ModelConfig, TokenizerConfig
-from seq2seq.errors import ConfigError, CorpusError, ModelDirectoryError
+from seq2seq.config import TokenizerConfig
+from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.inference import loading, sources
 from seq2seq.inference import translator as translator_module
-from seq2seq.inference.search import Hypothesis
-from seq2seq.inference.translator import _cut
-from seq2seq.nn.translator import TranslationModel
+from seq2seq.inference.sources import cut_source
+from seq2seq.inference.trace import Hypothesis
 from seq2seq.text.tokenizer import Tokenizer
 
-TEXT = ["the cat sat on the mat .", "a dog runs in the park .", "two men eat red apples .", "where is the old train ?"]
 SHORT = {"beam_size": 3, "max_length": 8}
-
-
-def write_model(directory, tokenizer: Tokenizer, seed: int, task: str = "translation", **options) -> str:
-    torch.manual_seed(seed)
-    sizes = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
-    values = {**sizes, "initialization": "normal", "initialization_scale": 0.6, **options}
-    vocabulary = tokenizer.vocab_size
-    model = TranslationModel(ModelConfig(**values), vocabulary, vocabulary, joint=True)
-    config = {"task": task, "source": "en", "target": "fr", "source_vocab": vocabulary, "target_vocab": vocabulary,
-              "joint": True, "model": values, "options": {"max_length": 60}}  # fmt: skip
-    start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
-    save_weights(directory, dict(model.state_dict()), {}, "")
-    return str(directory)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +36,7 @@ def paths(tokenizer, tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def translator(paths) -> Translator:
-    return Translator.from_pretrained(paths[0], device="cpu")
+    return Translator.from_pretrained(paths[0], device="cpu", precision="float32")
 
 
 def test_a_list_gives_a_list_and_a_text_gives_a_text(translator):
@@ -125,7 +111,7 @@ def test_lines_are_read_only_a_window_ahead(translator):
 
 
 def test_long_lines_end_a_window_early(translator, monkeypatch):
-    monkeypatch.setattr(translator_module, "WINDOW_CHARACTERS", 100)
+    monkeypatch.setattr(sources, "WINDOW_CHARACTERS", 100)
     seen = []
     whole = Translator._translate_window
     monkeypatch.setattr(
@@ -200,7 +186,7 @@ def test_long_sources_are_translated_in_parts(translator):
     times = 200 // len(ids) + 2
     line = " ".join([sentence] * times)
     ids = translator.source_tokenizer.encode([line])[0]
-    parts = translator._parts(ids)
+    parts = cut_source(ids, translator.source_tokenizer, translator.longest_source)
     assert len(parts) > 1 and [piece for part in parts for piece in part] == ids
     assert all(len(part) <= 200 for part in parts)
     texts = [translator.source_tokenizer.decode([part])[0] for part in parts]
@@ -216,25 +202,8 @@ def test_long_sources_are_translated_in_parts(translator):
     assert with_prefix.startswith("two men") and with_prefix.count("two men") == 1
 
 
-@pytest.mark.parametrize(
-    ("pieces", "place"),
-    [
-        (["▁a", "b", ".", "▁c", "▁d", "e", "f", "▁g"], 7),  # too early a full stop: a space, the last one
-        (["▁a", "b", "▁c", "d", ".", "▁c", "d", "▁e"], 5),
-        (["▁a", "▁b", "▁3", ".", "5", "▁c", "d", "e"], 5),  # no sentence ends within a number
-        (["猫", "が", "い", "る", "。", "犬", "が", "い"], 5),
-        (["a", "b", "c", "d", "e", "f", "g", "h"], 7),
-        (["a", "b", "c", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "<0xF0>"], 7),
-        (["a", "b", "c", "d", "e", "<0xE2>", "<0x98>", "<0x80>"], 5),  # not within a character
-        (["<0x80>"] * 8, 7),
-    ],
-)
-def test_where_a_source_is_cut(pieces, place):
-    assert _cut(pieces) == place
-
-
 def test_an_ensemble_of_one_model_twice_is_the_model(translator, paths):
-    twice = Translator.from_pretrained([paths[0], paths[0]], device="cpu")
+    twice = Translator.from_pretrained([paths[0], paths[0]], device="cpu", precision="float32")
     assert twice.translate(TEXT, **SHORT) == translator.translate(TEXT, **SHORT)
     assert [s.log_prob for s in twice.score(TEXT, TEXT)] == pytest.approx(
         [s.log_prob for s in translator.score(TEXT, TEXT)], rel=1e-4
@@ -242,8 +211,10 @@ def test_an_ensemble_of_one_model_twice_is_the_model(translator, paths):
 
 
 def test_an_ensemble_of_two_models_scores_the_mean_of_their_probabilities(paths):
-    both = Translator.from_pretrained(paths, device="cpu").score(TEXT, TEXT[::-1])
-    each = [Translator.from_pretrained(path, device="cpu").score(TEXT, TEXT[::-1]) for path in paths]
+    both = Translator.from_pretrained(paths, device="cpu", precision="float32").score(TEXT, TEXT[::-1])
+    each = [
+        Translator.from_pretrained(path, device="cpu", precision="float32").score(TEXT, TEXT[::-1]) for path in paths
+    ]
     for n, score in enumerate(both):
         pairs = zip(each[0][n].pieces, each[1][n].pieces, strict=True)
         assert score.pieces == pytest.approx([math.log((math.exp(a) + math.exp(b)) / 2) for a, b in pairs], abs=1e-3)
@@ -265,18 +236,36 @@ def test_half_precision_is_close(translator, paths):
     assert len(half.translate(TEXT, **SHORT)) == 4
 
 
+@pytest.mark.skipif(not hasattr(torch, "_int_mm"), reason="this PyTorch has no int8 product")
+def test_int8_is_close_and_does_not_depend_on_neighbours(translator, paths):
+    quick = Translator.from_pretrained(paths[0], device="cpu", precision="int8")
+    forced = {"prefix": TEXT[::-1], "max_length": 1}
+    found = quick.translate_detailed(TEXT, **forced), translator.translate_detailed(TEXT, **forced)
+    for (a,), (b,) in zip(*found, strict=True):
+        assert a.pieces == b.pieces
+        assert a.log_prob == pytest.approx(b.log_prob, rel=0.05) and a.log_prob != b.log_prob
+    together = quick.translate_detailed(TEXT, **SHORT)
+    assert [best[0].text for best in together] == [quick.translate(line, **SHORT) for line in TEXT]
+    alone = [quick.translate_detailed(line, **SHORT)[0][0].log_prob for line in TEXT]
+    assert [best[0].log_prob for best in together] == pytest.approx(alone, abs=1e-4)
+    # scores are those of float32
+    assert quick.score(TEXT, TEXT) == translator.score(TEXT, TEXT)
+
+
 def test_it_stays_ready_without_its_directory(paths, tmp_path, monkeypatch):
     copy = shutil.copytree(paths[0], tmp_path / "copy")
-    ready = Translator.from_pretrained(copy, device="cpu")
+    ready = Translator.from_pretrained(copy, device="cpu", precision="float32")
     assert not ready.models[0].training and ready.config["source"] == "en"
     first = ready.translate(TEXT, **SHORT)
     shutil.rmtree(copy)
-    monkeypatch.setattr(translator_module, "TranslationModel", None)
+    monkeypatch.setattr(loading, "TranslationModel", None)
     assert ready.translate(TEXT, **SHORT) == first
 
 
 def test_models_without_attention_return_none(tokenizer, tmp_path):
-    plain = Translator.from_pretrained(write_model(tmp_path / "m", tokenizer, 3, attention="none"), device="cpu")
+    plain = Translator.from_pretrained(
+        write_model(tmp_path / "m", tokenizer, 3, attention="none"), device="cpu", precision="float32"
+    )
     found = plain.translate_detailed(TEXT, with_attention=True, **SHORT)
     assert all(best[0].attention is None for best in found)
     assert [b[0].text for b in found] == [plain.translate(line, **SHORT) for line in TEXT]
@@ -304,44 +293,3 @@ def test_wrong_options_are_told_before_anything_is_read(translator, options, mes
 def test_what_is_no_text_is_refused(translator):
     with pytest.raises(ConfigError, match="text 2 is None, expected a str"):
         translator.translate(["a", None])
-
-
-def test_paths_that_hold_no_translator(paths, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelDirectoryError, match="no model directory"):
-        Translator.from_pretrained("nowhere")
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(ModelDirectoryError, match="no model directory runs/nowhere"):
-        Translator.from_pretrained("runs/nowhere")  # runs/ is here: no hub id
-    with pytest.raises(ModelDirectoryError, match="is no model directory"):
-        Translator.from_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="no model given"):
-        Translator.from_pretrained([])
-    with pytest.raises(ModelDirectoryError, match="holds a model for classification, not a translator"):
-        Translator.from_pretrained(write_model(tmp_path / "c", tokenizer, 1, task="classification"))
-    mixed = shutil.copytree(paths[0], tmp_path / "mixed")
-    shutil.copy(write_model(tmp_path / "big", tokenizer, 1, decoder_size=24) + "/config.json", mixed / "config.json")
-    with pytest.raises(ModelDirectoryError, match=r"do not belong together.*copy the directory again"):
-        Translator.from_pretrained(mixed)
-
-
-def test_a_name_on_the_hub_is_fetched_without_code(paths, monkeypatch, tmp_path):
-    import huggingface_hub
-
-    asked = {}
-
-    def fetch(name, allow_patterns):
-        asked.update(name=name, patterns=allow_patterns)
-        return paths[0]
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert Translator.from_pretrained("someone/model", device="cpu").translate(TEXT[0], **SHORT)
-    assert asked["name"] == "someone/model"
-    assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in asked["patterns"])
-
-
-def test_a_hub_that_cannot_be_reached_is_told(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # tests run with the hub switched off
-    with pytest.raises(ModelDirectoryError, match="someone/model is neither a directory here nor a model"):
-        Translator.from_pretrained("someone/model")

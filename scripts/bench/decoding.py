@@ -1,7 +1,11 @@
 #!/usr/bin/env python
-"""Sentences a second and latency of a trained model, greedy and with a beam of 5.
+"""Sentences a second of a trained model in batches, and its latency on one sentence, greedy and with a beam of 5.
 
-python scripts/bench/decoding.py --model DIR --input FILE [--sentences N] [--threads N] [--precision P] [--json]
+    python scripts/bench/decoding.py --model DIR --input FILE [--sentences N] [--threads N] [--precision P]
+        [--beam-sizes N ...] [--json]
+
+The share of the machine's product peak counts the decoder's matrix products alone, for the rows that the search asked
+for; the peak is that of one large product of the same type, taken in the same run.
 """
 
 from __future__ import annotations
@@ -12,34 +16,92 @@ import json
 import statistics
 import sys
 import time
+from typing import Any
 
 import torch
 
 from seq2seq import Translator
+from seq2seq.inference.prepared import PreparedModel
+from seq2seq.nn.product import Product
 from seq2seq.text.tables import read_lines
 
-ROUNDS = 3
+ROUNDS = 5
 SINGLE = 100
+PEAK_SIZE = 2048
 
 
-def seconds(translator: Translator, lines: list[str], beam_size: int) -> float:
-    """Time to translate all lines, median of several rounds after one that warms up."""
+class CountingModel:
+    """A prepared model that counts the rows of its steps."""
+
+    def __init__(self, model: PreparedModel) -> None:
+        self.model, self.rows, self.steps = model, 0, 0
+        self.encode, self.initial_state = model.encode, model.initial_state
+
+    def step(self, tokens: torch.Tensor, state: Any, memory: Any) -> Any:
+        """A step of the model."""
+        self.rows, self.steps = self.rows + len(tokens), self.steps + 1
+        return self.model.step(tokens, state, memory)
+
+    def operations(self) -> int:
+        """Of the decoder's products for one row: a multiplication and an addition each."""
+        once = ("key", "initial", "summarize")  # a sentence
+        parts = [part for name, part in vars(self.model).items() if isinstance(part, Product) and name not in once]
+        parts += [part for layer in self.model.upper for part in vars(layer).values() if isinstance(part, Product)]
+        return 2 * sum(part.weight.numel() for part in parts)
+
+
+def product_peak(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of a large product, now, on the threads or the GPU in use."""
+    if dtype == torch.int8:
+        x = torch.randint(-127, 128, (PEAK_SIZE, PEAK_SIZE), dtype=dtype, device=device)
+    else:
+        x = torch.randn(PEAK_SIZE, PEAK_SIZE, device=device).to(dtype)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        (torch._int_mm(x, x.t()) if dtype == torch.int8 else x @ x.t())[0, 0].item()
+        seconds.append(time.perf_counter() - start)
+    return 2 * PEAK_SIZE**3 / statistics.median(seconds[1:])
+
+
+def in_batches(translator: Translator, lines: list[str], beam_size: int) -> list[float]:
+    """Seconds to translate all lines: one figure for each of several rounds after one that warms up, sorted."""
     times = []
     for _ in range(ROUNDS + 1):
         start = time.perf_counter()
         translator.translate(lines, beam_size=beam_size)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return sorted(times[1:])
 
 
 def latencies(translator: Translator, lines: list[str], beam_size: int) -> list[float]:
     """Milliseconds of each line on its own, sorted."""
     times = []
-    for line in lines:
+    for line in (*lines[:5], *lines):
         start = time.perf_counter()
         translator.translate(line, beam_size=beam_size)
         times.append(1000 * (time.perf_counter() - start))
-    return sorted(times)
+    return sorted(times[5:])
+
+
+def measure(translator: Translator, counting: CountingModel, lines: list[str], beam_size: int) -> dict[str, object]:
+    """Figures of one beam size."""
+    counting.rows = counting.steps = 0
+    times = in_batches(translator, lines, beam_size)
+    rows = counting.rows / (ROUNDS + 1)
+    single = latencies(translator, lines[:SINGLE], beam_size)
+    peak, seconds = product_peak(translator.precision, translator.device), statistics.median(times)
+    return {
+        "beam_size": beam_size,
+        "sentences_per_second": round(len(lines) / seconds),
+        "slowest": round(len(lines) / times[-1]),
+        "fastest": round(len(lines) / times[0]),
+        "p50_ms": round(single[len(single) // 2], 1),
+        "p99_ms": round(single[int(0.99 * (len(single) - 1))], 1),
+        "rows_per_sentence": round(rows / len(lines), 1),
+        "share_of_product_peak": round(rows * counting.operations() / seconds / peak, 3),
+        "peak_gops": round(peak / 1e9),
+    }
 
 
 def main() -> None:
@@ -49,27 +111,28 @@ def main() -> None:
     parser.add_argument("--input", required=True)
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16", "int8"])
+    parser.add_argument("--beam-sizes", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     translator = Translator.from_pretrained(options.model, threads=options.threads, precision=options.precision)
+    assert isinstance(translator.searched, PreparedModel)
+    translator.searched = counting = CountingModel(translator.searched)
     lines = list(itertools.islice(read_lines(options.input), options.sentences))
-    result: dict[str, object] = {"threads": torch.get_num_threads(), "precision": options.precision}
-    for beam_size in (1, 5):
-        result[f"beam_{beam_size}"] = {
-            "sentences_per_second": round(len(lines) / seconds(translator, lines, beam_size)),
-            "p50_ms": round((single := latencies(translator, lines[:SINGLE], beam_size))[len(single) // 2], 1),
-            "p99_ms": round(single[int(0.99 * (len(single) - 1))], 1),
-        }
+    translator.translate(lines[:SINGLE])
+    precision = str(translator.precision).removeprefix("torch.")
+    found = [measure(translator, counting, lines, size) for size in options.beam_sizes]
     if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        shared = {"threads": torch.get_num_threads(), "precision": precision, "sentences": len(lines)}
+        sys.stdout.write(json.dumps({**shared, **{f"beam_{row['beam_size']}": row for row in found}}) + "\n")
         return
-    sys.stdout.write(f"{result['threads']} threads, {options.precision}\n\n")
-    sys.stdout.write("| beam | sentences/s | one sentence p50, ms | p99, ms |\n| --- | --- | --- | --- |\n")
-    for beam_size in (1, 5):
-        row = result[f"beam_{beam_size}"]
-        assert isinstance(row, dict)
-        sys.stdout.write(f"| {beam_size} | {row['sentences_per_second']} | {row['p50_ms']} | {row['p99_ms']} |\n")
+    sys.stdout.write(f"{torch.get_num_threads()} threads, {precision}, {len(lines)} sentences\n\n")
+    sys.stdout.write("| beam | sentences/s | slowest–fastest | one sentence p50, ms | p99, ms | share of peak |\n")
+    sys.stdout.write("| --- | --- | --- | --- | --- | --- |\n")
+    for row in found:
+        speeds = f"{row['sentences_per_second']} | {row['slowest']}–{row['fastest']}"
+        latency = f"{row['p50_ms']} | {row['p99_ms']} | {row['share_of_product_peak']}"
+        sys.stdout.write(f"| {row['beam_size']} | {speeds} | {latency} |\n")
 
 
 if __name__ == "__main__":

@@ -9,20 +9,22 @@ vocabulary of 8,000, embedding 256, encoder 2 x 256, decoder 512, attention 512,
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
+import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 
 import torch
 
 from seq2seq.app.cli import parse_command
 from seq2seq.app.train import build_model, prepare_data
-from seq2seq.config import ModelConfig
+from seq2seq.config import ModelConfig, OptimizationConfig
 from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
-from seq2seq.text.batching import batch_order
+from seq2seq.nn.translator import TranslationModel
+from seq2seq.text.batching import Batch, batch_order
 from seq2seq.training.optim import Optimization
 
 PEER_SIZES = [
@@ -42,70 +44,85 @@ def products_a_token(model: ModelConfig, vocabulary: int) -> float:
     return 6.0 * (encoder + decoder + attention + readout + e * vocabulary)
 
 
-def product_peak(dtype: torch.dtype) -> float:
-    """Floating point operations a second of a large matrix product, now, on the threads in use."""
-    x, y = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    x @ y
+def product_peak(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating point operations a second of a large matrix product, now, on the threads or the GPU in use."""
+    size = 2048 if device.type == "cpu" else 8192
+    x, y = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
-    for _ in range(5):
+    for _ in range(6):
         start = time.perf_counter()
-        x @ y
+        (x @ y)[0, 0].item()
         seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / statistics.median(seconds)
+    return 2 * size**3 / statistics.median(seconds[1:])
+
+
+def training_speeds(
+    model: TranslationModel, batches: Iterator[Batch], precision: torch.dtype, options: OptimizationConfig
+) -> list[float]:
+    """Target tokens a second of whole training steps: one figure for each of several rounds, sorted."""
+    device = model.output_weight.device
+    optimization = Optimization(model, options)
+
+    def step() -> int:
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            loss, count = model.loss(next(batches).to(device), options.label_smoothing)
+        loss.backward()
+        optimization.step(count, 1e-4)
+        return count
+
+    speeds = []
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        tokens = sum(step() for _ in range(STEPS))
+        model.output_bias[0].item()  # waits for a GPU
+        speeds.append(tokens / (time.perf_counter() - start))
+    return sorted(speeds[1:])  # the first round warms up
+
+
+def report(speeds: list[float], model: TranslationModel, precision: torch.dtype) -> dict[str, object]:
+    """Figures and sizes of one measurement."""
+    config, vocabulary, device = model.config, len(model.output_bias), model.output_weight.device
+    speed, peak = statistics.median(speeds), product_peak(precision, device)
+    return {
+        "tokens_per_second": round(speed),
+        "slowest": round(speeds[0]),
+        "fastest": round(speeds[-1]),
+        "share_of_product_peak": round(speed * products_a_token(config, vocabulary) / peak, 3),
+        "peak_gflops": round(peak / 1e9),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "precision": str(precision).removeprefix("torch."),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "vocabulary": vocabulary,
+        "embedding": config.embedding_size,
+        "encoder": config.encoder_size,
+        "decoder": config.decoder_size,
+        "attention": config.attention_size if config.attention == "bahdanau" else 0,
+    }
 
 
 def main() -> None:
     """Measures and prints one table, or with --json one object."""
     arguments = [word for word in sys.argv[1:] if word != "--json"]
     options = parse_command("train", [*PEER_SIZES, *arguments])
+    training = options.training
     keep_memory()  # before the first tensor
-    device, threads = choose_device(options.training.device), use_threads(options.training.threads)
-    precision = choose_precision(options.training.precision, device)
+    device = choose_device(training.device)
+    use_threads(training.threads)
+    precision = choose_precision(training.precision, device)
     train, _, tokenizers = prepare_data(options, None)
     model = build_model(options, tokenizers).to(device)
-    optimization = Optimization(model, options.optimization)
-    autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
-    training = dataclasses.asdict(options.training)
-    budget = {name: training[name] for name in ("batch_tokens", "batch_sentences", "seed")}
-    order = batch_order(train.source_lengths, train.target_lengths, epoch=0, **budget)
-    batches = itertools.cycle(train.batches(order[: STEPS * (ROUNDS + 1)], seed=1, epoch=0))
-
-    def step() -> int:
-        with autocast:
-            loss, count = model.loss(next(batches).to(device), options.optimization.label_smoothing)
-        loss.backward()
-        optimization.step(count, 1e-4)
-        return count
-
-    speeds, data_share = [], []
-    for round_ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        tokens = sum(step() for _ in range(STEPS))
-        seconds = time.perf_counter() - start
-        if round_:  # the first one warms up
-            speeds.append(tokens / seconds)
+    order = batch_order(
+        train.source_lengths, train.target_lengths,
+        batch_tokens=training.batch_tokens, batch_sentences=training.batch_sentences, seed=training.seed, epoch=0,
+    )  # fmt: skip
     start = time.perf_counter()
-    for _ in train.batches(order[:STEPS], seed=1, epoch=0):
-        pass
-    data_share.append((time.perf_counter() - start) / seconds)
-    peak = product_peak(precision)
-    vocabulary = tokenizers[1].vocab_size
-    speed = statistics.median(speeds)
-    result = {
-        "tokens_per_second": round(speed),
-        "slowest": round(min(speeds)),
-        "fastest": round(max(speeds)),
-        "share_of_product_peak": round(speed * products_a_token(options.model, vocabulary) / peak, 3),
-        "data_share_of_step": round(data_share[0], 3),
-        "peak_gflops": round(peak / 1e9),
-        "precision": str(precision).removeprefix("torch."),
-        "threads": threads,
-        "vocabulary": vocabulary,
-        "embedding": options.model.embedding_size,
-        "encoder": options.model.encoder_size,
-        "decoder": options.model.decoder_size,
-        "attention": options.model.attention_size if options.model.attention == "bahdanau" else 0,
-    }
+    batches = list(train.batches(order[: STEPS * (ROUNDS + 1)], seed=1, epoch=0))
+    data_seconds = (time.perf_counter() - start) / len(batches)
+    speeds = training_speeds(model, itertools.cycle(batches), precision, options.optimization)
+    result = report(speeds, model, precision)
+    tokens = sum(int(batch.target_lengths.sum()) for batch in batches) / len(batches)
+    result["data_share_of_step"] = round(data_seconds * statistics.median(speeds) / tokens, 4)
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps(result) + "\n")
     else:

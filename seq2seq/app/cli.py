@@ -47,13 +47,22 @@ COMMANDS = {
         "Train a translation model and write a model directory.",
         "seq2seq train --data data/demo --source en --target fr --output runs/demo --config configs/demo.yaml",
     ),
+    "train-classifier": Command(
+        "Train a text classifier, from scratch or from a translator's encoder.",
+        "seq2seq train-classifier --config configs/classifier.yaml --data trec --output runs/trec",
+    ),
     "translate": Command(
         "Translate sentences, a file or standard input, line by line.",
         'seq2seq translate --model runs/demo "The blue scarf is too long for Marie."\n'
         "  seq2seq translate --model runs/demo --input new.en --output new.fr",
     ),
+    "classify": Command(
+        "Give the label of texts, a file's lines or standard input, line by line.",
+        'seq2seq classify --model runs/trec "Who wrote Hamlet?"\n'
+        "  seq2seq classify --model runs/trec --input new.txt --output new.tsv",
+    ),
     "evaluate": Command(
-        "Measure translations with BLEU, chrF and TER.",
+        "Measure translations with BLEU, chrF and TER, or a classifier with accuracy and F1.",
         "seq2seq evaluate --model runs/demo --data data/demo --split test\n"
         "  seq2seq evaluate --hypotheses mine.fr --references test.fr --against theirs.fr",
     ),
@@ -145,19 +154,19 @@ def parse_command(name: str, arguments: Sequence[str]) -> Any:
         SystemExit: After --help (code 0) or a wrong argument (code 2).
     """
     from seq2seq.app import commands
-    from seq2seq.config import TrainTranslatorConfig, from_flat, read_yaml
+    from seq2seq.config import from_flat, read_yaml
 
-    defaults = commands.COMMANDS[name].arguments()
-    recipe = _option("--config", arguments) if name == "train" else None
-    if recipe:
-        options = from_flat(TrainTranslatorConfig, read_yaml(recipe), where=recipe)
-        defaults = commands.TrainArguments(**vars(options), config=recipe)
-    return _parse(defaults, name, arguments)
+    command = commands.COMMANDS[name]
+    recipe = _option("--config", arguments)
+    if command.recipe is None or not recipe:
+        return _parse(command.arguments(), name, arguments)
+    options: Any = from_flat(command.recipe, read_yaml(recipe), where=recipe)
+    return _parse(command.arguments(**vars(options), config=recipe), name, arguments)
 
 
 def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:<14} {command.summary}" for name, command in COMMANDS.items())
+        lines = "\n".join(f"  {name:<17} {command.summary}" for name, command in COMMANDS.items())
         sys.stdout.write(_HELP.format(commands=lines))
         return
     name, *rest = arguments

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from seq2seq.config import DataConfig, SearchConfig, TrainTranslatorConfig, sections
+from seq2seq.app import classify
+from seq2seq.app.streams import DeviceArguments, json_line, output_file, progress, text_lines
+from seq2seq.config import DataConfig, SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, sections
 from seq2seq.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from seq2seq.inference.evaluate import Evaluation
     from seq2seq.inference.translator import Translator
-
-T = TypeVar("T")
 
 Models = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="DIR")]
 Text = Annotated[str | None, arg(metavar="TEXT")]
@@ -34,18 +31,6 @@ class TrainArguments(TrainTranslatorConfig):
 
     config: str | None = None
     """YAML recipe of `option: value` lines, read first; flags win over it."""
-
-
-@dataclass(frozen=True)
-class DeviceArguments:
-    """Where a trained model runs."""
-
-    threads: int = 0
-    """CPU threads; 0: the cores this process may use."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Matrix products: `auto` takes bfloat16 where a short timed product shows it to be faster."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class TranslateArguments:
     encoding_errors: Literal["strict", "replace"] = "strict"
     """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
     search: SearchConfig = field(default_factory=SearchConfig)
-    run: DeviceArguments = field(default_factory=DeviceArguments)
+    run: DeviceArguments = field(default_factory=lambda: DeviceArguments(precision="auto"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +85,12 @@ class EvaluateArguments:
     """File for the figures; standard output without it."""
     save_translations: str | None = None
     """File for the model's translations, one a line."""
+    text_column: Text = None
+    """Of a classifier: column (file ending) of the texts; without it, the one that training read."""
+    label_column: Text = None
+    """Of a classifier: column (file ending) of the labels; without it, the one that training read."""
+    confusion_png: str | None = None
+    """Of a classifier: file for a picture of the confusion matrix."""
     encoding_errors: Literal["strict", "replace"] = "strict"
     """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -128,13 +119,9 @@ class ScoreArguments:
 def train(arguments: TrainArguments, command: list[str]) -> None:
     """Trains a model; see `seq2seq.app.train`."""
     from seq2seq.app.train import train_translator
-    from seq2seq.training.trainer import Interrupted
 
     options = {name: getattr(arguments, name) for name in sections(TrainTranslatorConfig)}
-    try:
-        train_translator(TrainTranslatorConfig(**options), command)
-    except Interrupted as signal:  # the trainer has saved and said how to go on
-        raise SystemExit(signal.exit_code) from None
+    train_translator(TrainTranslatorConfig(**options), command)
 
 
 def translate(arguments: TranslateArguments, command: list[str]) -> None:
@@ -146,19 +133,19 @@ def translate(arguments: TranslateArguments, command: list[str]) -> None:
     if arguments.sentences and arguments.input is not None:
         raise ConfigError("translate got sentences and --input; give one of them")
     options, several = dataclasses.asdict(arguments.search), arguments.search.n_best > 1
-    with _output(arguments.output) as write:
+    with output_file(arguments.output) as write:
         translator = _load(arguments.model, arguments.run, "translate")
-        lines, waiting = _lines(arguments)
+        lines, waiting = text_lines(arguments.sentences, arguments.input, arguments.encoding_errors)
         # the lines are needed twice where the output repeats them, and no more than a window of them is kept
         lines, again = itertools.tee(lines) if arguments.format == "jsonl" else (lines, itertools.repeat(""))
         flush = arguments.flush or waiting
         stream = translator.translate_stream
         found = stream(lines, window=1, **options) if flush else stream(lines, **options)
         rows = zip(again, found)  # noqa: B905 (as long as the translations)
-        for number, (source, best) in enumerate(_progress(rows, arguments.output), 1):
+        for number, (source, best) in enumerate(progress(rows, arguments.output), 1):
             if arguments.format == "jsonl":
                 shown = [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
-                write.write(_json_line({"line": number, "source": source, "translations": shown}))
+                write.write(json_line({"line": number, "source": source, "translations": shown}))
             elif several:
                 write.writelines(f"{number}\t{rank}\t{t.score:.6f}\t{t.text}\n" for rank, t in enumerate(best, 1))
             else:
@@ -173,6 +160,9 @@ def evaluate(arguments: EvaluateArguments, command: list[str]) -> None:
     Raises:
         UserError: Neither or both of these, no such file or split, files of unequal length.
     """
+    if arguments.model and classify.is_classifier(arguments.model[0]):
+        classify.evaluate(arguments)
+        return
     by_model = bool(arguments.model or arguments.data)
     by_file = arguments.hypotheses is not None or arguments.references is not None
     if by_model == by_file:
@@ -181,7 +171,7 @@ def evaluate(arguments: EvaluateArguments, command: list[str]) -> None:
             + (", not both" if by_model else "")
         )
     # all that can be wrong with the files is told before a model is at work on them
-    with _output(arguments.output) as write, _output(arguments.save_translations) as save:
+    with output_file(arguments.output) as write, output_file(arguments.save_translations) as save:
         against = _read(arguments.against, arguments)
         measure = _evaluate_model if by_model else _evaluate_files
         evaluation = measure(arguments, against, save if arguments.save_translations else None)
@@ -210,7 +200,7 @@ def _evaluate_model(arguments: EvaluateArguments, against: list[str] | None, sav
         )
     options = {**dataclasses.asdict(arguments.search), "n_best": 1}
     hypotheses = []
-    for best in _progress(translator.translate_stream(sources, **options), arguments.output, len(sources)):
+    for best in progress(translator.translate_stream(sources, **options), arguments.output, len(sources)):
         hypotheses.append(best[0].text)
         if save is not None:
             save.write(f"{best[0].text}\n")
@@ -251,16 +241,16 @@ def score(arguments: ScoreArguments, command: list[str]) -> None:
     """
     if arguments.source_file is None or arguments.target_file is None:
         raise ConfigError("score needs --source-file FILE and --target-file FILE, one sentence a line")
-    with _output(arguments.output) as write:
+    with output_file(arguments.output) as write:
         translator = _load(arguments.model, arguments.run, "score")
         from seq2seq.text.tables import line_pairs
 
         errors = DataConfig(encoding_errors=arguments.encoding_errors)
         blocks = line_pairs(Path(arguments.source_file), Path(arguments.target_file), errors)
         pairs = (pair for sources, targets in blocks for pair in zip(sources, targets, strict=True))
-        for number, found in enumerate(_progress(translator.score_stream(pairs), arguments.output), 1):
+        for number, found in enumerate(progress(translator.score_stream(pairs), arguments.output), 1):
             if arguments.format == "jsonl":
-                write.write(_json_line({"line": number, "log_prob": found.log_prob, "tokens": found.tokens}))
+                write.write(json_line({"line": number, "log_prob": found.log_prob, "tokens": found.tokens}))
             else:
                 write.write(f"{found.log_prob:.6f}\t{found.tokens}\n")
 
@@ -273,72 +263,22 @@ def _load(models: Sequence[str], run: DeviceArguments, command: str) -> Translat
     return Translator.from_pretrained(models, device=run.device, threads=run.threads, precision=run.precision)
 
 
-def _lines(arguments: TranslateArguments) -> tuple[Iterator[str], bool]:
-    """The lines to translate, and whether somebody types them and waits for an answer to each."""
-    from seq2seq.text.tables import read_lines, split_lines
-
-    if arguments.sentences:
-        # bytes of the command line that are no UTF-8 have come as lone surrogates
-        return (os.fsencode(text).decode("utf-8", "replace") for text in arguments.sentences), False
-    if arguments.input not in (None, "-"):
-        return read_lines(arguments.input, arguments.encoding_errors), False
-    waiting = sys.stdin.isatty()
-    if waiting:
-        sys.stderr.write("One sentence a line; Ctrl-D ends.\n")
-    # unbuffered: what a pipe has sent is translated without waiting for more
-    stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-    return split_lines(stream, "standard input", arguments.encoding_errors), waiting
-
-
-@contextlib.contextmanager
-def _output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that takes its name only when all is written.
-
-    Raises:
-        ConfigError: The file cannot be written.
-    """
-    if path is None or path == "-":
-        yield sys.stdout
-        return
-    target = Path(path)
-    special = target.exists() and not target.is_file()  # a device or a pipe is written to, not replaced
-    written = target if special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(written, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-        if not special:
-            os.replace(written, target)
-    except OSError as error:
-        if error.filename not in (str(written), written):
-            raise
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        if not special:
-            written.unlink(missing_ok=True)
-
-
-def _progress(rows: Iterable[T], output: str | None, total: int | None = None) -> Iterable[T]:
-    """The rows, counted on standard error where that is a terminal that does not show the output as well."""
-    from tqdm import tqdm
-
-    hidden = not sys.stderr.isatty() or (output is None and sys.stdout.isatty())
-    return tqdm(rows, unit=" lines", total=total, disable=hidden)
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
-
-
 class Implementation(NamedTuple):
     """A command's arguments and the function that takes them, with the whole command line as second argument."""
 
     arguments: type
     run: Callable[[Any, list[str]], None]
+    recipe: type | None = None
+    """What --config may set, where the command takes it."""
 
 
 COMMANDS = {
-    "train": Implementation(TrainArguments, train),
+    "train": Implementation(TrainArguments, train, TrainTranslatorConfig),
+    "train-classifier": Implementation(
+        classify.TrainClassifierArguments, classify.train_classifier, TrainClassifierConfig
+    ),
     "translate": Implementation(TranslateArguments, translate),
+    "classify": Implementation(classify.ClassifyArguments, classify.classify),
     "evaluate": Implementation(EvaluateArguments, evaluate),
     "score": Implementation(ScoreArguments, score),
 }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
 import itertools
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,35 +11,24 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from seq2seq import __version__, checkpoint
-from seq2seq.config import TrainTranslatorConfig, to_flat
-from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.app.run import Run, say
+from seq2seq.config import TrainTranslatorConfig
+from seq2seq.errors import CorpusError
 from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.translator import Translator
-from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
 from seq2seq.text.corpus import has_split, load_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.tokenizer import Tokenizer
-from seq2seq.training.trainer import Interrupted, Trainer
-
-# options that say where, how long and how often, and so may differ when a run goes on
-MAY_CHANGE = {
-    "output", "resume", "overwrite", "max_steps", "max_epochs", "max_minutes", "validate_every", "save_every",
-    "patience", "threads", "device", "precision", "tensorboard", "log_every", "validation_sentences", "data",
-}  # fmt: skip
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal, above the progress bar."""
-    tqdm.write(text)
 
 
 class TranslationTask:
     """Translation as the trainer sees it: batches, validation by decoding, the best model on disk."""
+
+    unit = "tok"
 
     def __init__(
         self,
@@ -128,36 +114,11 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
         UserError: Options, corpus or output directory that cannot be used; nothing is written then.
         Interrupted: A signal stopped the run, whose state is saved.
     """
-    _check(config)
-    directory = Path(config.training.output)
-    resuming = _prepare_output(config, directory)
-    device = choose_device(config.training.device)
-    threads = use_threads(config.training.threads)
-    keep_memory()
-    precision = choose_precision(config.training.precision, device)
-    datasets.disable_progress_bars()
-
-    train, valid, tokenizers = prepare_data(config, directory if resuming else None)
-    model = build_model(config, tokenizers).to(device)
-    say(f"on {device}, {threads} threads, matrix products in {str(precision).removeprefix('torch.')}")
-    task = TranslationTask(config, train, valid, tokenizers, device)
-    with checkpoint.exclusive(directory):
-        if not resuming:
-            checkpoint.clear(directory)
-            _start(directory, config, command, tokenizers)
-        trainer = Trainer(model, task, config.optimization, config.training, precision, say)
-        if resuming and trainer.resume():
-            say(f"going on from step {trainer.progress.step} of {directory}")
-        try:
-            progress = trainer.run()
-        except Interrupted:
-            again = command if "--resume" in command else [*command, "--resume"]
-            say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {shlex.join(again)}")
-            raise
-    say(
-        f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; best {config.training.validation_metric} "
-        f"{abs(progress.best or 0):.2f} at step {progress.best_step}; the model is in {directory}"
-    )
+    run = Run.begin(config, command, "a folder with train.en train.de ..., a file, or a hub data set id")
+    train, valid, tokenizers = prepare_data(config, run.resumed)
+    model = build_model(config, tokenizers).to(run.device)
+    task = TranslationTask(config, train, valid, tokenizers, run.device)
+    run.train(model, task, _described(config, tokenizers), tokenizers)
 
 
 def prepare_data(
@@ -196,107 +157,17 @@ def build_model(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Toke
     return model
 
 
-def _start(
-    directory: Path,
-    config: TrainTranslatorConfig,
-    command: list[str],
-    tokenizers: tuple[Tokenizer, Tokenizer],
-) -> None:
-    """Writes what a model directory holds from the first step on."""
+def _described(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Tokenizer]) -> dict[str, Any]:
+    """What config.json says of a translator."""
     source, target = tokenizers
-    described = {
+    return {
         "task": "translation",
         "source": config.data.source,
         "target": config.data.target,
         "source_vocab": source.vocab_size,
         "target_vocab": target.vocab_size,
         "joint": source.fingerprint == target.fingerprint,
-        "model": dataclasses.asdict(config.model),
-        "options": to_flat(config),
-        "command": command,
-        "version": __version__,
     }
-    checkpoint.start_model_directory(directory, described, {"source": source.to_bytes(), "target": target.to_bytes()})
-
-
-def _check(config: TrainTranslatorConfig) -> None:
-    """Combinations of options that cannot work, before anything is read or written."""
-    training, optimization = config.training, config.optimization
-    if not config.data.data:
-        raise ConfigError("--data is missing: a folder with train.en train.de ..., a file, or a hub data set id")
-    if not training.output:
-        raise ConfigError("--output is missing: the model directory to write, such as runs/my-model")
-    if not (training.max_epochs > 0 or training.max_steps > 0 or training.max_minutes > 0 or training.patience > 0):
-        raise ConfigError(
-            "nothing would end this training; give --max-epochs, --max-steps or --max-minutes"
-        )
-    if training.batch_tokens <= 0 and training.batch_sentences <= 0:
-        raise ConfigError("--batch-tokens or --batch-sentences must be above 0")
-    if optimization.accumulate < 1:
-        raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
-    if training.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("--tensorboard needs a package: pip install 'seq2seq[tensorboard]', or leave the option out")
-    _check_ranges(config)
-
-
-def _check_ranges(config: TrainTranslatorConfig) -> None:
-    """Probabilities and sizes."""
-    for section in (config.model, config.optimization, config.tokenizer):
-        for name, value in dataclasses.asdict(section).items():
-            probability = "dropout" in name or name in ("label_smoothing", "sampling", "ema_decay")
-            if probability and not 0 <= value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected 0 or more and less than 1")
-            if (name.endswith("_size") or name.endswith("_layers")) and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
-
-
-def _prepare_output(config: TrainTranslatorConfig, directory: Path) -> bool:
-    """Whether there is a run in the output directory to go on with; says so where there is none.
-
-    Raises:
-        ConfigError: The directory holds another model or other files, or options differ from those of its run.
-        ModelDirectoryError: It cannot be made or written.
-    """
-    training = config.training
-    if directory.exists() and not directory.is_dir():
-        raise ConfigError(f"--output {directory} is a file; give a directory")
-    checkpoint.check_writable(directory)
-    if not directory.exists() or not any(directory.iterdir()):
-        if training.resume:
-            say(f"nothing to resume in {directory}: starting anew")
-        return False
-    if not (directory / "config.json").exists():
-        if not checkpoint.only_training_files(directory):
-            raise ConfigError(f"--output {directory} holds other files and no model; give a new directory")
-        return False
-    if training.resume:
-        if not checkpoint.has_training_state(directory):
-            say(f"no checkpoint in {directory}: starting anew")
-            return False
-        _same_options(config, directory)
-        return True
-    if not training.overwrite:
-        raise ConfigError(
-            f"{directory} already holds a model; --resume goes on with it, --overwrite replaces it, or give another "
-            "--output"
-        )
-    return False
-
-
-def _same_options(config: TrainTranslatorConfig, directory: Path) -> None:
-    """Tells which options differ from those the run began with; refuses where the model would not fit."""
-    saved = checkpoint.read_config(directory).get("options", {})
-    now = to_flat(config)
-    different = [name for name in now if name in saved and saved[name] != now[name]]
-    fixed = {f.name for section in (config.model, config.tokenizer) for f in dataclasses.fields(section)}
-    for name in different:
-        if name in fixed and not name.startswith(("dropout", "word_dropout", "sampling")):
-            raise ConfigError(
-                f"{directory} was begun with {name} = {saved[name]}, now {now[name]}: a run cannot change its model; "
-                "leave the option as it was, or start a new --output"
-            )
-        if name not in MAY_CHANGE:
-            say(f"changed since the run began: {name} {saved[name]} → {now[name]}")
 
 
 def _tokenizers(

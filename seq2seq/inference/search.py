@@ -1,8 +1,11 @@
-"""Search for the translations of a batch of sentences: greedy, beam, sampling; ensembles of models.
+"""Search for the translations of a batch of sentences: greedy, beam, sampling.
 
 Of the model this knows `encode`, `initial_state` and `step`, and of what these return only `select`: any decoder that
 offers them can be searched. Rows n K .. n K + K - 1 of a step belong to the K hypotheses of sentence n, which share
 one encoded source.
+
+What has a vocabulary's or a state's width is PyTorch's; the few numbers that a search keeps of each hypothesis are in
+NumPy, whose calls on small arrays cost a fraction.
 
 Shapes: N sentences of the batch, M of them not done yet, K hypotheses a sentence, V vocabulary, S source length,
 T steps so far.
@@ -12,19 +15,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
-from seq2seq.errors import ConfigError
+from seq2seq.inference.candidates import best_continuations
+from seq2seq.inference.rules import Rules, check_search
+from seq2seq.inference.trace import Bools, Floats, Hypothesis, Ints, Trace
 
 # Finished sentences leave the batch when they are this share of it: leaving means copying the memory of the others.
-COMPACT_SHARE = 0.25
-# Least logit of a piece that must come whatever the model says; float32 still tells sums with it apart.
-IMPOSSIBLE = -1e4
+COMPACT_SHARE = 0.1
 
 
 class Selectable(Protocol):
@@ -44,310 +47,98 @@ class SearchModel(Protocol):
         """State before the first piece, one row a sentence."""
 
     def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor | None]:
-        """Logits (rows, V) which the caller may overwrite, next state, attention (rows, S) or None."""
-
-
-class Hypothesis(NamedTuple):
-    """One translation of one sentence, in pieces."""
-
-    ids: list[int]  # without BOS and EOS
-    log_prob: float  # log p(ids, EOS | source), natural logarithm
-    score: float  # log_prob / (len(ids) + 1) ** length_penalty
-    attention: Tensor | None  # (len(ids) + 1, S): a row a piece and one for EOS, columns likewise for the source
-
-
-class EnsembleParts(NamedTuple):
-    """Memory or state of several models, one beside the other."""
-
-    parts: tuple[Any, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of sentences, of a memory."""
-        return self.parts[0].size
-
-    def select(self, index: Tensor) -> EnsembleParts:
-        """The sentences or rows `index` of every part."""
-        return EnsembleParts(tuple(part.select(index) for part in self.parts))
-
-
-class Ensemble:
-    """Several models as one, whose probability of each next piece is the mean of theirs.
-
-    Attention is the mean over the members that have one.
-    """
-
-    def __init__(self, models: Sequence[Any]) -> None:
-        if not models:
-            raise ConfigError("an ensemble needs at least one model")
-        self.models = list(models)
-
-    def encode(self, source: Tensor, source_lengths: Tensor) -> EnsembleParts:
-        """Memories of N sentences from ids (N, S) and lengths (N,)."""
-        return EnsembleParts(tuple(model.encode(source, source_lengths) for model in self.models))
-
-    def initial_state(self, memory: EnsembleParts) -> EnsembleParts:
-        """States before the first piece."""
-        pairs = zip(self.models, memory.parts, strict=True)
-        return EnsembleParts(tuple(model.initial_state(part) for model, part in pairs))
-
-    def step(
-        self, tokens: Tensor, state: EnsembleParts, memory: EnsembleParts
-    ) -> tuple[Tensor, EnsembleParts, Tensor | None]:
-        """Logits (rows, V), which here are log mean_m p_m, next states, attention (rows, S) or None.
-
-        Raises:
-            ConfigError: The members' vocabularies differ in size.
-        """
-        steps = [
-            model.step(tokens, part, remembered)
-            for model, part, remembered in zip(self.models, state.parts, memory.parts, strict=True)
-        ]
-        log_probs = _mean_probability([torch.log_softmax(logits.float(), -1) for logits, _, _ in steps])
-        weights = [attention for _, _, attention in steps if attention is not None]
-        return (
-            log_probs,
-            EnsembleParts(tuple(part for _, part, _ in steps)),
-            torch.stack(weights).mean(0) if weights else None,
-        )
-
-    def log_probs(self, batch: Any) -> Tensor:
-        """log p (B, T) of each target piece given the source and the pieces before it; 0 at padding."""
-        return _mean_probability([model.log_probs(batch) for model in self.models])
-
-
-def _mean_probability(log_probs: list[Tensor]) -> Tensor:
-    """log((p_1 + ... + p_n) / n) from n log probabilities of one shape."""
-    sizes = [part.shape[-1] for part in log_probs]
-    if len(set(sizes)) > 1:
-        raise ConfigError(
-            f"the models of an ensemble have vocabularies of different sizes ({', '.join(map(str, sizes))}); "
-            "they must be trained with one tokenizer (`seq2seq train --tokenizer FILE.model`)"
-        )
-    return torch.logsumexp(torch.stack(log_probs), 0) - float(np.log(len(log_probs)))
-
-
-def check_search(config: SearchConfig) -> None:
-    """Refuses options that contradict each other.
-
-    Raises:
-        ConfigError: Which option, and what to give instead.
-    """
-    for name, least in (("beam_size", 1), ("n_best", 1), ("min_length", 0), ("max_length", 0), ("no_repeat_ngram", 0),
-                        ("top_k", 0), ("length_penalty", 0), ("search_seed", 0), ("search_tokens", 1)):  # fmt: skip
-        if getattr(config, name) < least:
-            raise ConfigError(f"{name} is {getattr(config, name)}, expected at least {least}")
-    if config.n_best > config.beam_size and not config.sample:
-        raise ConfigError(
-            f"n_best is {config.n_best} but beam_size is {config.beam_size}: "
-            f"give beam_size {config.n_best} or more, or n_best {config.beam_size} or less"
-        )
-    if config.max_length and config.min_length > config.max_length:
-        raise ConfigError(f"min_length is {config.min_length}, more than max_length, which is {config.max_length}")
-    if not config.temperature > 0:
-        raise ConfigError(f"temperature is {config.temperature}, expected more than 0; greedy search is beam_size 1")
-    if not 0 < config.top_p <= 1:
-        raise ConfigError(f"top_p is {config.top_p}, expected more than 0 and at most 1")
-    if not config.sample and (config.temperature, config.top_k, config.top_p) != (1, 0, 1):
-        raise ConfigError("temperature, top_k and top_p shape sampling alone: give sample too, or leave them out")
-
-
-class _Trace:
-    """All pieces chosen, with their predecessors' slots; hypotheses are read from it once the search is over."""
-
-    def __init__(self, sentences: int, with_attention: bool) -> None:
-        self.sentences = sentences
-        self.with_attention = with_attention
-        self.pieces: list[Tensor] = []  # a step: (N, K)
-        self.parents: list[Tensor] = []  # a step: (N, K)
-        self.weights: list[tuple[dict[int, int], Tensor]] = []  # a step: sentence -> m, (M, K, S)
-
-    def record(self, active: Tensor, pieces: Tensor, parents: Tensor, weights: Tensor | None) -> None:
-        """Takes one step of the sentences `active` (M,): pieces and parents (M, K), attention (M * K, S)."""
-        for steps, values in ((self.pieces, pieces), (self.parents, parents)):
-            steps.append(values.new_zeros(self.sentences, values.shape[1]).index_copy_(0, active, values))
-        if self.with_attention and weights is not None:
-            where = {sentence: m for m, sentence in enumerate(active.tolist())}
-            self.weights.append((where, weights.view(*pieces.shape, -1).float().cpu()))
-
-    def read(
-        self, ends: Tensor, slots: Tensor, log_probs: Tensor, lengths: list[int], alpha: float
-    ) -> list[list[Hypothesis]]:
-        """Hypotheses that ended with EOS at step `ends` after the hypothesis in slot `slots`, all (N, n_best).
-
-        An entry whose log probability is minus infinity is none.
-        """
-        pieces, parents = (torch.stack(steps).tolist() for steps in (self.pieces, self.parents))  # [T][N][K]
-        found: list[list[Hypothesis]] = []
-        for n, entries in enumerate(zip(ends.tolist(), slots.tolist(), log_probs.tolist(), strict=True)):
-            found.append([])
-            for end, slot, log_prob in zip(*entries, strict=True):
-                if log_prob == -np.inf:
-                    continue
-                ids, path = [], [slot]  # path: the slot before each step, last step first
-                for t in range(end - 1, -1, -1):
-                    ids.append(pieces[t][n][path[-1]])
-                    path.append(parents[t][n][path[-1]])
-                attention = None
-                if self.weights:
-                    rows = (self.weights[t][1][self.weights[t][0][n], k] for t, k in enumerate(reversed(path)))
-                    attention = torch.stack([row[: lengths[n]] for row in rows])
-                found[-1].append(Hypothesis(ids[::-1], log_prob, log_prob / (end + 1) ** alpha, attention))
-        return found
-
-
-class _Rules:
-    """What may, must and must not be produced, sentence by sentence."""
-
-    def __init__(
-        self, config: SearchConfig, lengths: Tensor, prefix: Sequence[Sequence[int]] | None,
-        *, bos_id: int, eos_id: int, pad_id: int,
-    ) -> None:  # fmt: skip
-        self.config, self.eos_id = config, eos_id
-        # a given tokenizer may lack BOS and PAD and have EOS in their place
-        self.never = [piece for piece in {bos_id, pad_id} if piece != eos_id]
-        prefixes: list[list[int]] = [list(ids) for ids in prefix] if prefix is not None else [[] for _ in lengths]
-        if len(prefixes) != len(lengths):
-            raise ConfigError(f"{len(prefixes)} prefixes for {len(lengths)} sentences; give one a sentence")
-        if any(piece in (bos_id, eos_id, pad_id) for ids in prefixes for piece in ids):
-            raise ConfigError("a prefix holds BOS, EOS or padding; give it without")
-        given = torch.tensor([len(ids) for ids in prefixes], device=lengths.device)
-        self.longest = torch.full_like(lengths, config.max_length) if config.max_length else 2 * (lengths - 1) + 20
-        self.longest = self.longest.clamp(min=config.min_length).maximum(given)  # (N,) most pieces, EOS not counted
-        rows = [ids + [-1] * (int(given.max()) - len(ids)) for ids in prefixes]
-        self.prefix = torch.tensor(rows, dtype=torch.int64, device=lengths.device)  # (N, longest prefix), -1 behind
-        self.first_limit = int(self.longest.min())
-
-    def select(self, index: Tensor) -> None:
-        """Keeps the sentences `index` alone."""
-        self.longest, self.prefix = self.longest.index_select(0, index), self.prefix.index_select(0, index)
-        self.first_limit = int(self.longest.min())
-
-    def apply(self, logits: Tensor, t: int, history: Tensor | None) -> None:
-        """Sets the logits (M, K, V) of what may not be piece number t (from 0) to minus infinity, in place.
-
-        Args:
-            logits: Of the next piece.
-            t: Pieces so far.
-            history: (M, K, t) those pieces; None where no rule needs them.
-        """
-        forced, raw = self._forced(t), None
-        if forced is not None:
-            index = forced.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1)
-            raw = logits.gather(2, index).clamp(min=IMPOSSIBLE)
-        if self.never:
-            logits[..., self.never] = -torch.inf
-        size = self.config.no_repeat_ngram
-        if size and history is not None and t >= size:
-            windows = history.unfold(2, size, 1)  # (M, K, t - size + 1, size)
-            seen = (windows[..., :-1] == history[:, :, None, t - size + 1 :]).all(-1)
-            m, k, start = seen.nonzero(as_tuple=True)
-            logits[m, k, windows[m, k, start, -1]] = -torch.inf
-        if t < self.config.min_length:
-            end = logits[..., self.eos_id].clone()
-            logits[..., self.eos_id] = -torch.inf
-            stuck = logits.amax(-1) == -torch.inf  # no other piece is left: then the minimum gives way
-            logits[..., self.eos_id] = torch.where(stuck, end, -torch.inf)
-        if forced is not None and raw is not None:
-            logits.masked_fill_((forced >= 0)[:, None, None], -torch.inf)
-            logits.scatter_(2, index, torch.where((forced >= 0)[:, None, None], raw, logits.gather(2, index)))
-
-    def _forced(self, t: int) -> Tensor | None:
-        """The piece (M,) that must come now, -1 where any may; None where that holds for all."""
-        forced = self.prefix[:, t] if t < self.prefix.shape[1] else None
-        if t < self.first_limit:
-            return forced
-        forced = torch.full_like(self.longest, -1) if forced is None else forced
-        return forced.masked_fill(self.longest <= t, self.eos_id)
+        """Logits (rows, V), next state, attention (rows, S) or None."""
 
 
 class _Decoding:
     """The sentences of a batch that are not done, and one step for all of them."""
 
     def __init__(
-        self, model: SearchModel, source: Tensor, lengths: Tensor, hypotheses: int, rules: _Rules, bos_id: int,
+        self, model: SearchModel, source: Tensor, lengths: Tensor, hypotheses: int, rules: Rules, bos_id: int,
         with_attention: bool,
     ) -> None:  # fmt: skip
-        self.model, self.rules = model, rules
-        self.width = hypotheses
+        self.model, self.rules, self.device = model, rules, source.device
+        self.width, count = hypotheses, len(lengths)
         self.memory = model.encode(source, lengths)
-        self.active = torch.arange(len(lengths), device=source.device)  # (M,) place in the batch
-        self.done = torch.zeros_like(self.active, dtype=torch.bool)  # (M,) done, but still here
-        self.state = model.initial_state(self.memory).select(self.active.repeat_interleave(hypotheses))
-        self.tokens = torch.full((len(lengths) * hypotheses,), bos_id, device=source.device)
-        self.history = self.tokens.new_zeros(len(lengths), hypotheses, 0) if rules.config.no_repeat_ngram else None
-        self.trace = _Trace(len(lengths), with_attention)
+        self.active: Ints = np.arange(count)  # (M,) place in the batch
+        self.done: Bools = np.zeros(count, dtype=np.bool_)  # (M,) done, but still here
+        rows = torch.arange(count, device=self.device).repeat_interleave(hypotheses)
+        self.state = model.initial_state(self.memory).select(rows)
+        self.tokens = torch.full_like(rows, bos_id)
+        self.history = self.tokens.new_zeros(count, hypotheses, 0) if rules.config.no_repeat_ngram else None
+        self.trace = Trace(count, with_attention)
         self.weights: Tensor | None = None
 
-    def next_logits(self, t: int) -> tuple[Tensor, Tensor]:
-        """Logits (M, K, V) of piece t, minus infinity where the rules forbid it, and the log of the raw ones' sum."""
+    def next_log_probs(self, t: int) -> Tensor:
+        """Log probabilities (M, K, V) of piece t, minus infinity where the rules forbid it."""
         logits, self.state, self.weights = self.model.step(self.tokens, self.state, self.memory)
-        logits = logits.float().view(-1, self.width, logits.shape[-1])
-        log_total = torch.logsumexp(logits, -1)  # (M, K)
-        self.rules.apply(logits, t, self.history)
-        return logits, log_total
+        log_probs = torch.log_softmax(logits.float(), -1).view(-1, self.width, logits.shape[-1])
+        self.rules.apply(log_probs, t, self.history)
+        return log_probs
 
-    def advance(self, pieces: Tensor, parents: Tensor, done: Tensor) -> Tensor | None:
+    def advance(self, pieces: Ints, parents: Ints, done: Bools) -> Ints | None:
         """Appends `pieces` (M, K) to the hypotheses in slots `parents` (M, K); sentences `done` (M,) may leave.
 
         Returns:
             The sentences (M',) that stay, as positions in those of before; None when all are done.
         """
         self.trace.record(self.active, pieces, parents, self.weights)
-        self.done = done
-        stay = torch.arange(len(done), device=done.device)
         finished = int(done.sum())
         if finished == len(done):
             return None
-        compact = finished >= COMPACT_SHARE * len(done)
+        stay, self.done = np.arange(len(done)), done
+        compact = finished > 0 and finished >= COMPACT_SHARE * len(done)
         if compact:
-            stay = (~done).nonzero()[:, 0]
+            stay = np.flatnonzero(~done)
             self.active, self.done = self.active[stay], done[stay]
-            self.memory = self.memory.select(stay)
+            self.memory = self.memory.select(self._tensor(stay))
             self.rules.select(stay)
-        pieces, parents = pieces[stay], parents[stay]
-        rows = stay[:, None] * self.width + parents  # (M', K)
+            pieces, parents = pieces[stay], parents[stay]
+        rows = self._tensor(stay[:, None] * self.width + parents)  # (M', K)
         # rows that stay as they are need no copy
         if compact or self.width > 1:
             self.state = self.state.select(rows.flatten())
-        self.tokens = pieces.flatten()
+        self.tokens = self._tensor(pieces).flatten()
         if self.history is not None:
             past = self.history.flatten(0, 1)[rows]  # (M', K, t)
-            self.history = torch.cat((past, pieces[:, :, None]), 2)
+            self.history = torch.cat((past, self.tokens.view(*pieces.shape, 1)), 2)
         return stay
 
+    def _tensor(self, values: Ints) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
-def _independent(decoding: _Decoding, uniform: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Greedy search (one row a sentence), or K draws a sentence.
+
+def _sample(decoding: _Decoding, uniform: Tensor) -> tuple[Ints, Ints, Floats]:
+    """K draws a sentence.
 
     Args:
         decoding: The batch.
-        uniform: (N, K, most steps) numbers in [0, 1) that decide the draws; None for greedy search.
+        uniform: (N, K, most steps) numbers in [0, 1) that decide the draws.
 
     Returns:
         Step of EOS, slot before it, log probability, all (N, K).
     """
     config, eos_id = decoding.rules.config, decoding.rules.eos_id
-    log_probs = torch.zeros(len(decoding.active), decoding.width, device=decoding.tokens.device)
-    ends = torch.full_like(log_probs, -1, dtype=torch.int64)
-    slots = torch.arange(decoding.width, device=ends.device).expand_as(ends)
+    log_probs = np.zeros(uniform.shape[:2], dtype=np.float32)
+    ends = np.full(log_probs.shape, -1)
+    slots = np.broadcast_to(np.arange(decoding.width), ends.shape)
     for t in itertools.count():
-        logits, log_total = decoding.next_logits(t)
-        active = decoding.active
-        pieces = logits.argmax(-1) if uniform is None else _draw(logits, uniform[active, :, t], config)
-        gained = logits.gather(2, pieces[:, :, None])[:, :, 0] - log_total
+        following, active = decoding.next_log_probs(t), decoding.active
+        drawn = _draw(following, uniform[torch.from_numpy(active), :, t].to(following.device), config)
+        gained = following.gather(2, drawn[:, :, None])[:, :, 0].cpu().numpy()
         running = ends[active] < 0
-        pieces = pieces.masked_fill(~running, eos_id)
-        log_probs[active] += torch.where(running, gained, 0.0)
-        ends[active] = torch.where(running & (pieces == eos_id), t, ends[active])
-        if decoding.advance(pieces, slots[active], (ends[active] >= 0).all(1)) is None:
+        pieces = np.where(running, drawn.cpu().numpy(), eos_id)
+        log_probs[active] += np.where(running, gained, np.float32(0))
+        ends[active] = np.where(running & (pieces == eos_id), t, ends[active])
+        done: Bools = np.all(ends[active] >= 0, axis=1)
+        if decoding.advance(pieces, slots[active], done) is None:
             break
-    return ends, slots, log_probs
+    return ends, slots.copy(), log_probs
 
 
-def _draw(logits: Tensor, uniform: Tensor, config: SearchConfig) -> Tensor:
-    """Pieces (M, K) from logits (M, K, V): the inverse distribution function at `uniform` (M, K)."""
-    logits, ids = logits / config.temperature, None
+def _draw(log_probs: Tensor, uniform: Tensor, config: SearchConfig) -> Tensor:
+    """Pieces (M, K) from log probabilities (M, K, V): the inverse distribution function at `uniform` (M, K)."""
+    logits, ids = log_probs / config.temperature, None
     if config.top_k or config.top_p < 1:
         logits, ids = logits.topk(min(config.top_k or logits.shape[-1], logits.shape[-1]), -1)
     p = torch.softmax(logits, -1)
@@ -361,7 +152,7 @@ def _draw(logits: Tensor, uniform: Tensor, config: SearchConfig) -> Tensor:
     return (index if ids is None else ids.gather(2, index))[..., 0]
 
 
-def _settled(live: Tensor, worst: Tensor, longest: Tensor, alpha: float) -> Tensor:
+def _settled(live: Floats, worst: Floats, longest: Ints, alpha: float) -> Bools:
     """Whether no live hypothesis can still enter the n_best, (M,).
 
     Log probabilities only fall and lengths end at `longest` (M,), EOS counted: the best live log probability `live`
@@ -370,8 +161,34 @@ def _settled(live: Tensor, worst: Tensor, longest: Tensor, alpha: float) -> Tens
     return live / longest**alpha <= worst
 
 
-def _beam(decoding: _Decoding) -> tuple[Tensor, Tensor, Tensor]:
-    """Beam search.
+class _Kept:
+    """The n_best hypotheses of each sentence that have finished so far."""
+
+    def __init__(self, sentences: int, n_best: int) -> None:
+        self.scores: Floats = np.full((sentences, n_best), -np.inf, dtype=np.float32)  # best first
+        self.log_probs, self.ends = self.scores.copy(), np.zeros((sentences, n_best), dtype=np.int64)
+        self.slots, self.count = self.ends.copy(), np.zeros(sentences, dtype=np.int64)
+
+    def add(self, active: Ints, log_probs: Floats, slots: Ints, t: int, alpha: float) -> None:
+        """Takes hypotheses of the sentences `active` (M,) that ended at step t.
+
+        Args:
+            active: Sentences.
+            log_probs: (M, K), minus infinity where there is none.
+            slots: (M, K) before the end.
+            t: Step.
+            alpha: Exponent of the length.
+        """
+        scores = np.concatenate((self.scores[active], log_probs / np.float32((t + 1) ** alpha)), 1)
+        pick = np.argsort(-scores, 1, kind="stable")[:, : self.scores.shape[1]]
+        self.scores[active] = np.take_along_axis(scores, pick, 1)
+        for old, new in ((self.log_probs, log_probs), (self.ends, np.full_like(slots, t)), (self.slots, slots)):
+            old[active] = np.take_along_axis(np.concatenate((old[active], new), 1), pick, 1)
+        self.count[active] += (log_probs > -np.inf).sum(1)
+
+
+def _beam(decoding: _Decoding) -> tuple[Ints, Ints, Floats]:
+    """Beam search; with one hypothesis a sentence, greedy search.
 
     Each step ranks all continuations of the K live hypotheses. EOS among the best K finishes a hypothesis, the best K
     other continuations live on. A sentence is done when K hypotheses have finished, or before that when no live one
@@ -381,38 +198,32 @@ def _beam(decoding: _Decoding) -> tuple[Tensor, Tensor, Tensor]:
         Step of EOS, slot before it, log probability (minus infinity: no such hypothesis), all (N, n_best), best first.
     """
     config, eos_id, k = decoding.rules.config, decoding.rules.eos_id, decoding.width
-    n, alpha, device = len(decoding.active), config.length_penalty, decoding.tokens.device
-    kept_scores = torch.full((n, config.n_best), -torch.inf, device=device)
-    kept = kept_scores.clone(), torch.zeros_like(kept_scores), torch.zeros_like(kept_scores)  # log_prob, end, slot
-    finished = torch.zeros(n, dtype=torch.int64, device=device)
-    live = torch.full((n, k), -torch.inf, device=device)
+    sentences, alpha = len(decoding.active), config.length_penalty
+    kept = _Kept(sentences, config.n_best)
+    live = np.full((sentences, k), -np.inf, dtype=np.float32)
     live[:, 0] = 0  # all K start alike: only one of them counts
+    column = np.arange(sentences)[:, None]  # with indices (M, n): entries row by row
     for t in itertools.count():
-        logits, log_total = decoding.next_logits(t)
-        values, ids = logits.topk(min(k + 1, logits.shape[-1]), -1)  # (M, K, K + 1)
-        totals = values - log_total[..., None] + live[..., None]
+        log_probs = decoding.next_log_probs(t)
         # of 2K candidates at most K are EOS, one a hypothesis
-        best, place = totals.flatten(1).topk(2 * k, -1)  # (M, 2K)
-        pieces, slots = ids.flatten(1).gather(1, place), place // values.shape[-1]
-        ending = pieces == eos_id
-
-        active = decoding.active
-        new = best[:, :k].masked_fill(~ending[:, :k] | decoding.done[:, None], -torch.inf)
-        scores = torch.cat((kept_scores[active], new / (t + 1) ** alpha), 1)
-        kept_scores[active], pick = scores.topk(config.n_best, -1)
-        for old, more in zip(kept, (new, torch.full_like(new, t), slots[:, :k].to(new)), strict=True):
-            old[active] = torch.cat((old[active], more), 1).gather(1, pick)
-        finished[active] += (new > -torch.inf).sum(1)
-
-        live, order = best.masked_fill(ending, -torch.inf).topk(k, -1)
+        found = best_continuations(log_probs, torch.from_numpy(live).to(log_probs.device), 2 * k)
+        best, place = (part.cpu().numpy() for part in found)  # (M, 2K)
+        slots, pieces = np.divmod(place, log_probs.shape[-1])
+        ending, active = pieces == eos_id, decoding.active
+        new = np.where(ending[:, :k] & ~decoding.done[:, None], best[:, :k], np.float32(-np.inf))
+        if (new > -np.inf).any():
+            kept.add(active, new, slots[:, :k], t, alpha)
+        order = np.argsort(ending, 1, kind="stable")[:, :k]  # the others, still best first
+        every = column[: len(order)]
+        live = best[every, order]
         longest = decoding.rules.longest
-        settled = _settled(live[:, 0], kept_scores[active, -1], longest + 1, alpha)
-        done = decoding.done | settled | (finished[active] >= k) | (t >= longest)
-        stay = decoding.advance(pieces.gather(1, order), slots.gather(1, order), done)
+        settled = _settled(live[:, 0], kept.scores[active, -1], longest + 1, alpha)
+        done = decoding.done | settled | (kept.count[active] >= k) | (t >= longest)
+        stay = decoding.advance(pieces[every, order], slots[every, order], done)
         if stay is None:
             break
         live = live[stay]
-    return kept[1].long(), kept[2].long(), kept[0]
+    return kept.ends, kept.slots, kept.log_probs
 
 
 @torch.inference_mode()
@@ -459,20 +270,23 @@ def search(
     sentences = len(source_lengths)
     if sentences == 0:
         return []
-    rules = _Rules(config, source_lengths, prefix, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id)
+    lengths = source_lengths.tolist()
+    rules = Rules(config, lengths, prefix, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id)
     hypotheses = config.n_best if config.sample else config.beam_size
-    uniform = None
-    if config.sample:
-        uniform = _uniform(config.search_seed, streams or [(n,) for n in range(sentences)], hypotheses, rules.longest)
+    longest = rules.longest
     decoding = _Decoding(model, source, source_lengths, hypotheses, rules, bos_id, with_attention)
-    found = _independent(decoding, uniform) if config.sample or hypotheses == 1 else _beam(decoding)
-    return decoding.trace.read(*found, source_lengths.tolist(), config.length_penalty)
+    if config.sample:
+        streams = streams or [(n,) for n in range(sentences)]
+        found = _sample(decoding, _uniform(config.search_seed, streams, hypotheses, longest))
+    else:
+        found = _beam(decoding)
+    return decoding.trace.read(*found, lengths, config.length_penalty)
 
 
-def _uniform(seed: int, streams: Sequence[Sequence[int]], draws: int, longest: Tensor) -> Tensor:
+def _uniform(seed: int, streams: Sequence[Sequence[int]], draws: int, longest: Ints) -> Tensor:
     """(N, draws, most steps) float64 in [0, 1); each sentence's numbers follow from the seed and its stream alone."""
     steps = (longest + 1).tolist()
     numbers = np.zeros((len(streams), max(steps), draws))
     for n, stream in enumerate(streams):
         numbers[n, : steps[n]] = np.random.default_rng([seed, *stream]).random((steps[n], draws))
-    return torch.from_numpy(numbers).to(longest.device).transpose(1, 2)
+    return torch.from_numpy(numbers).transpose(1, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,27 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import load_model
-from seq2seq.config import DataConfig, ModelConfig, SearchConfig, from_flat
-from seq2seq.errors import ConfigError, CorpusError, ModelDirectoryError
+from seq2seq.config import DataConfig, SearchConfig, from_flat
+from seq2seq.errors import ConfigError
+from seq2seq.inference.ensemble import Ensemble
+from seq2seq.inference.loading import load_translator
+from seq2seq.inference.prepared import PreparedModel
+from seq2seq.inference.rules import check_search
 from seq2seq.inference.scoring import Score, check_counts, score_ids
-from seq2seq.inference.search import Ensemble, Hypothesis, check_search, search
-from seq2seq.nn.hardware import choose_device, choose_precision, use_threads
+from seq2seq.inference.search import SearchModel, search
+from seq2seq.inference.sources import checked, cut_source, one_line, windows, with_prefix
+from seq2seq.inference.trace import Hypothesis
+from seq2seq.nn.hardware import choose_decoding_precision, choose_device, keep_memory, use_threads
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 
-WINDOW_CHARACTERS = 300_000
-"""A window of lines ends here too, so that long lines do not fill the memory."""
-
 STEP_LOGITS = 16_000_000
 """Most logits of one decoding step: hypotheses x vocabulary."""
 
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_BYTE_INSIDE_CHARACTER = re.compile(r"<0x[89AB][0-9A-F]>")
-_SENTENCE_ENDS = tuple(".!?…。！？؟।;:")
-_SPACE = "\u2581"  # how SentencePiece writes a space
+_Unit = tuple[int, int]  # line and part of it
 
 
 class Translation(NamedTuple):
@@ -65,12 +62,14 @@ class Translator:
             source_tokenizer: Of the sources.
             target_tokenizer: Of the translations; the same one when the vocabulary is joint.
             config: What the model directory's config.json holds.
-            precision: Type of matrix products.
+            precision: Type of matrix products when translating; with int8, scoring takes float32.
         """
         self.models: list[TranslationModel] = model.models if isinstance(model, Ensemble) else [model]
         for member in self.models:
             member.eval()
         self.model = model
+        prepared = [PreparedModel(member, precision) for member in self.models]
+        self.searched: SearchModel = Ensemble(prepared) if isinstance(model, Ensemble) else prepared[0]
         self.source_tokenizer, self.target_tokenizer = source_tokenizer, target_tokenizer
         self.config: dict[str, Any] = config or {}
         self.precision = precision
@@ -86,7 +85,7 @@ class Translator:
         *,
         device: str = "auto",
         threads: int | None = None,
-        precision: Literal["auto", "float32", "bfloat16"] = "float32",
+        precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto",
     ) -> Translator:
         """Reads a model directory, or several that translate together.
 
@@ -95,7 +94,8 @@ class Translator:
                 them becomes an ensemble, whose members must share their tokenizer.
             device: `auto`, `cpu` or `cuda`.
             threads: CPU threads of this process; 0 takes the cores that it may use, None leaves them as they are.
-            precision: Type of matrix products; `auto` takes bfloat16 where a short timed product shows it to be faster.
+            precision: Type of matrix products: `auto` takes the fastest of these that a short timed product shows. With
+                int8, `score` computes in float32.
 
         Raises:
             ModelDirectoryError: A path is no (readable) model directory, or holds no translation model.
@@ -106,8 +106,9 @@ class Translator:
             raise ConfigError("no model given; name a directory that training wrote")
         if threads is not None:
             use_threads(threads)
+        keep_memory()
         chosen = choose_device(device)
-        loaded = [_load(part, chosen) for part in paths]
+        loaded = [load_translator(part, chosen) for part in paths]
         _, tokenizers, config = loaded[0]
         for other, (_, others, _) in zip(paths[1:], loaded[1:], strict=True):
             if others != tokenizers:
@@ -119,7 +120,7 @@ class Translator:
         joint = tokenizers["source"] == tokenizers["target"]
         target = source if joint else Tokenizer.from_bytes(tokenizers["target"])
         model = loaded[0][0] if len(loaded) == 1 else Ensemble([member for member, _, _ in loaded])
-        return cls(model, source, target, config=config, precision=choose_precision(precision, chosen))
+        return cls(model, source, target, config=config, precision=choose_decoding_precision(precision, chosen))
 
     def translate(
         self, texts: str | Sequence[str], *, prefix: str | Sequence[str] | None = None, **options: Any
@@ -193,13 +194,13 @@ class Translator:
         check_search(config)
         if window < 1:
             raise ConfigError(f"window is {window}, expected at least 1")
-        return self._stream(_with_prefix(lines, prefix), config, with_attention, window)
+        return self._stream(with_prefix(lines, prefix), config, with_attention, window)
 
     def _stream(
         self, pairs: Iterable[tuple[str, str]], config: SearchConfig, with_attention: bool, window: int
     ) -> Iterator[list[Translation]]:
         start = 0
-        for part in _windows(pairs, window):
+        for part in windows(pairs, window):
             yield from self._translate_window(part, start, config, with_attention)
             start += len(part)
 
@@ -208,11 +209,14 @@ class Translator:
         self, pairs: list[tuple[str, str]], start: int, config: SearchConfig, with_attention: bool
     ) -> list[list[Translation]]:
         """Translations of (text, prefix) pairs, the first of which is line number `start`."""
-        texts = [_one_line(text) if text.strip() else "" for text, _ in pairs]
-        given = self.target_tokenizer.encode([_one_line(prefix) for _, prefix in pairs])
-        sources = [self._parts(ids) for ids in self.source_tokenizer.encode(texts)]  # each line's parts
+        texts = [one_line(text) if text.strip() else "" for text, _ in pairs]
+        prefixes = [one_line(prefix) for _, prefix in pairs]
+        given = self.target_tokenizer.encode(prefixes) if any(prefixes) else [[] for _ in pairs]
+        sources = [  # each line's parts
+            cut_source(ids, self.source_tokenizer, self.longest_source) for ids in self.source_tokenizer.encode(texts)
+        ]
         units = [(n, part) for n, parts in enumerate(sources) for part in range(len(parts))]
-        found: dict[tuple[int, int], list[Hypothesis]] = {}
+        found: dict[_Unit, list[Hypothesis]] = {}
         hypotheses = config.n_best if config.sample else config.beam_size
         # a batch of very short sentences would have too many rows for its logits
         least = config.search_tokens * self.target_tokenizer.vocab_size // STEP_LOGITS
@@ -223,8 +227,10 @@ class Translator:
             forced = [given[n] if part == 0 else [] for n, part in chosen]
             streams = [(start + n, part) for n, part in chosen]
             found.update(zip(chosen, self._search(ids, forced, streams, config, with_attention), strict=True))
+        spelled = self._spell(found)
         return [
-            self._join([found[n, part] for part in range(len(parts))], parts, config) for n, parts in enumerate(sources)
+            self._join([spelled[n, part] for part in range(len(parts))], parts, config)
+            for n, parts in enumerate(sources)
         ]
 
     def _search(
@@ -236,27 +242,24 @@ class Translator:
             ids, [[]] * len(ids), source_eos=source.eos_id, source_pad=source.pad_id, target_bos=target.bos_id,
             target_eos=target.eos_id, target_pad=target.pad_id,
         ).to(self.device)  # fmt: skip
-        with self._products():
-            return search(
-                self.model, batch.source, batch.source_lengths, config, bos_id=target.bos_id, eos_id=target.eos_id,
-                pad_id=target.pad_id, prefix=prefix, with_attention=with_attention, streams=streams,
-            )  # fmt: skip
+        return search(
+            self.searched, batch.source, batch.source_lengths, config, bos_id=target.bos_id, eos_id=target.eos_id,
+            pad_id=target.pad_id, prefix=prefix, with_attention=with_attention, streams=streams,
+        )  # fmt: skip
 
     def _products(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == torch.float32:
+        if self.precision != torch.bfloat16:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.precision)
 
-    def _parts(self, ids: list[int]) -> list[list[int]]:
-        """A source's ids in parts of at most `longest_source`; none for a source without pieces."""
-        parts = []
-        while len(ids) > self.longest_source:
-            cut = _cut(self.source_tokenizer.pieces(ids[: self.longest_source + 1]))
-            parts.append(ids[:cut])
-            ids = ids[cut:]
-        return [*parts, ids] if ids else parts
+    def _spell(self, found: dict[_Unit, list[Hypothesis]]) -> dict[_Unit, list[tuple[Hypothesis, str]]]:
+        """Each hypothesis with its text: one call of the tokenizer for all of them."""
+        texts = iter(self.target_tokenizer.decode([h.ids for best in found.values() for h in best]))
+        return {unit: [(h, one_line(next(texts))) for h in best] for unit, best in found.items()}
 
-    def _join(self, found: list[list[Hypothesis]], parts: list[list[int]], config: SearchConfig) -> list[Translation]:
+    def _join(
+        self, found: list[list[tuple[Hypothesis, str]]], parts: list[list[int]], config: SearchConfig
+    ) -> list[Translation]:
         """Translations of one line from those of its parts: the n-th best of all parts make the n-th best."""
         if not found:
             return [Translation("", 0.0, 0.0, [], [], None)]
@@ -265,13 +268,12 @@ class Translator:
         for rank in range(max(map(len, found))):
             # a part may have fewer hypotheses than another
             chosen = [hypotheses[min(rank, len(hypotheses) - 1)] for hypotheses in found]
-            ids = [h.ids for h in chosen]
-            text = " ".join(_one_line(part) for part in self.target_tokenizer.decode(ids))
-            pieces = [piece for part in ids for piece in self.target_tokenizer.pieces(part)]
-            log_prob = sum(h.log_prob for h in chosen)
-            length = sum(len(part) + 1 for part in ids)
+            text = " ".join(text for _, text in chosen)
+            pieces = [piece for h, _ in chosen for piece in self.target_tokenizer.pieces(h.ids)]
+            log_prob = sum(h.log_prob for h, _ in chosen)
+            length = sum(len(h.ids) + 1 for h, _ in chosen)
             score = log_prob / length**config.length_penalty
-            attention = _join_attention([h.attention for h in chosen])
+            attention = _join_attention([h.attention for h, _ in chosen])
             translations.append(Translation(text, score, log_prob, pieces, source_pieces, attention))
         return translations if config.sample else sorted(translations, key=lambda found: -found.score)
 
@@ -296,87 +298,14 @@ class Translator:
         self, pairs: Iterable[tuple[str, str]], *, batch_tokens: int = 4000, window: int = 1000
     ) -> Iterator[Score]:
         """As `score`, for pairs as they come; at most `window` of them are read ahead."""
-        for part in _windows(pairs, window):
-            sources = self.source_tokenizer.encode([_one_line(text) for text in _checked(s for s, _ in part)])
-            targets = self.target_tokenizer.encode([_one_line(text) for text in _checked(t for _, t in part)])
+        for part in windows(pairs, window):
+            sources = self.source_tokenizer.encode([one_line(text) for text in checked(s for s, _ in part)])
+            targets = self.target_tokenizer.encode([one_line(text) for text in checked(t for _, t in part)])
             with self._products():
                 yield from score_ids(
                     self.model, sources, targets, self.source_tokenizer, self.target_tokenizer,
                     batch_tokens=batch_tokens, device=self.device,
                 )  # fmt: skip
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    """The texts.
-
-    Raises:
-        ConfigError: One is no str.
-    """
-    for n, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ConfigError(f"text {n + 1} is {text!r}, expected a str")
-        yield text
-
-
-def _with_prefix(lines: Iterable[str], prefix: str | Iterable[str] | None) -> Iterator[tuple[str, str]]:
-    """Each line with its prefix.
-
-    Raises:
-        CorpusError: Not as many prefixes as lines.
-    """
-    if prefix is None or isinstance(prefix, str):
-        yield from ((line, prefix or "") for line in _checked(lines))
-        return
-    prefixes = iter(prefix)
-    count = 0
-    for line in _checked(lines):
-        given = next(prefixes, None)
-        if given is None:
-            raise CorpusError(f"only {count:,} prefixes for more lines than that; give one a line, or one for all")
-        count += 1
-        yield line, given
-    if next(prefixes, None) is not None:
-        raise CorpusError(f"more prefixes than the {count:,} lines; give one a line, or one for all")
-
-
-def _one_line(text: str) -> str:
-    return _LINE_BREAK.sub(" ", text)
-
-
-def _windows(pairs: Iterable[tuple[str, str]], lines: int) -> Iterator[list[tuple[str, str]]]:
-    """Consecutive parts of at most `lines` pairs, ended early by WINDOW_CHARACTERS."""
-    part: list[tuple[str, str]] = []
-    characters = 0
-    for pair in pairs:
-        part.append(pair)
-        characters += len(pair[0]) + len(pair[1])
-        if len(part) >= lines or characters >= WINDOW_CHARACTERS:
-            yield part
-            part, characters = [], 0
-    if part:
-        yield part
-
-
-def _cut(pieces: list[str]) -> int:
-    """Where to end the first part of a source: at a sentence end, a space, or a character, as late as possible.
-
-    Args:
-        pieces: The longest part that is allowed, and the piece after it. The first half is never cut.
-    """
-    last = len(pieces) - 1
-    places = range(last, last // 2, -1)
-    for place in places:
-        if pieces[place - 1].endswith(_SENTENCE_ENDS) and _begins_word(pieces, place):
-            return place
-    for place in places:
-        if pieces[place].startswith(_SPACE):
-            return place
-    return next((place for place in places if not _BYTE_INSIDE_CHARACTER.fullmatch(pieces[place])), last)
-
-
-def _begins_word(pieces: list[str], place: int) -> bool:
-    """Whether a sentence can begin here: after a space, or anywhere after a mark of a script without spaces."""
-    return pieces[place].startswith(_SPACE) or not pieces[place - 1][-1].isascii()
 
 
 def _join_attention(weights: list[Tensor | None]) -> Tensor | None:
@@ -385,42 +314,3 @@ def _join_attention(weights: list[Tensor | None]) -> Tensor | None:
     if len(blocks) < len(weights):
         return None
     return torch.block_diag(*(part[:-1, :-1] for part in blocks[:-1]), blocks[-1])
-
-
-def _load(path: str | Path, device: torch.device) -> tuple[TranslationModel, dict[str, bytes], dict[str, Any]]:
-    """Model, tokenizers and configuration of a model directory."""
-    directory = _directory(path)
-    saved = load_model(directory)
-    task = saved.config.get("task", "translation")
-    if task != "translation":
-        raise ModelDirectoryError(f"{path} holds a model for {task}, not a translator; give a translator's directory")
-    try:
-        sizes = saved.config["source_vocab"], saved.config["target_vocab"], saved.config["joint"]
-        options = from_flat(ModelConfig, saved.config["model"], where=f"{directory}/config.json")
-        model = TranslationModel(options, *sizes)
-        model.load_state_dict(saved.tensors)
-    except (KeyError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelDirectoryError(
-            f"{directory}: weights and config.json do not belong together ({reason[:300]}); copy the directory again"
-        ) from None
-    return model.to(device), saved.tokenizers, saved.config
-
-
-def _directory(path: str | Path) -> Path:
-    """The local directory of a model; one on the hub is downloaded first (without any file that could hold code)."""
-    local = Path(path).expanduser()
-    # runs/model looks like a hub id too: where runs/ is here, a slip of the pen is the likelier reading
-    if local.exists() or not isinstance(path, str) or not _HUB_ID.fullmatch(path) or local.parent.exists():
-        return local
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.model", "README.md"]))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelDirectoryError(
-            f"{path} is neither a directory here nor a model that could be downloaded from the hub ({reason[:200]}); "
-            "give the --output of a training run"
-        ) from None

@@ -48,7 +48,10 @@ class DecoderState(NamedTuple):
 
     def select(self, index: Tensor) -> DecoderState:
         """The rows `index`, which may repeat."""
-        return DecoderState(self.hidden.index_select(0, index), self.upper.index_select(0, index))
+        hidden = self.hidden.index_select(0, index)
+        # without further layers there is nothing to select from
+        upper = self.upper.index_select(0, index) if self.upper.shape[1] else hidden.new_empty(len(index), 0, 0)
+        return DecoderState(hidden, upper)
 
 
 class Decoder(nn.Module):

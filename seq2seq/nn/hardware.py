@@ -84,8 +84,13 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Type of matrix products: as asked, or for `auto` bfloat16 where a short timed product is 1.2 times as fast.
 
     Whoever multiplies in bfloat16 asks here first, so here oneDNN is kept from growing with it.
+
+    Raises:
+        ConfigError: int8 was asked for.
     """
     bound_kernel_caches()
+    if precision == "int8":
+        raise ConfigError("precision is int8, which is for translating alone; give auto, float32 or bfloat16")
     if precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     faster = _seconds(torch.bfloat16, device) * 1.2 < _seconds(torch.float32, device)

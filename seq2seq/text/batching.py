@@ -77,8 +77,8 @@ def make_batch(
     specials: Specials,
 ) -> Batch:
     """A batch from the ids of all its rows one after the other, and the number of them in each row (B,)."""
-    source = _padded(source_ids, source_lengths, specials.source_eos, specials.source_pad)
-    labels = _padded(target_ids, target_lengths, specials.target_eos, specials.target_pad)
+    source = padded(source_ids, source_lengths, specials.source_eos, specials.source_pad)
+    labels = padded(target_ids, target_lengths, specials.target_eos, specials.target_pad)
     bos = np.full((len(labels), 1), specials.target_bos, dtype=np.int64)
     target = np.concatenate([bos, labels], axis=1)  # (B, T + 1)
     return Batch(
@@ -89,13 +89,13 @@ def make_batch(
     )
 
 
-def _padded(ids: np.ndarray, lengths: np.ndarray, eos: int, pad: int) -> np.ndarray:
+def padded(ids: np.ndarray, lengths: np.ndarray, eos: int, pad: int) -> np.ndarray:
     """(B, longest + 1): the ids of each row, EOS, padding."""
     longest = int(lengths.max(initial=0))
-    padded = np.full((len(lengths), longest + 1), pad, dtype=np.int64)
-    padded[np.arange(longest + 1) < lengths[:, None]] = ids
-    padded[np.arange(len(lengths)), lengths] = eos
-    return padded
+    rows = np.full((len(lengths), longest + 1), pad, dtype=np.int64)
+    rows[np.arange(longest + 1) < lengths[:, None]] = ids
+    rows[np.arange(len(lengths)), lengths] = eos
+    return rows
 
 
 def batch_order(

@@ -33,6 +33,7 @@ from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError, nearest
 from seq2seq.text.tables import (
     BLOCK_ROWS,
+    LabelledPairs,
     Pairs,
     arrow_pairs,
     line_pairs,
@@ -212,8 +213,8 @@ def _find_data_set(folder: Path, configuration: str | None, data: DataConfig) ->
         names = sorted(os.listdir(folder))
         holds = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
         raise CorpusError(
-            f"{folder} holds no corpus: neither train.{data.source} with train.{data.target} (--source and --target "
-            f"name the languages), nor train.tsv, .csv, .jsonl or .parquet; it holds {holds}. "
+            f"{folder} holds no corpus: neither train.{data.source} with train.{data.target} "
+            f"({' and '.join(data.flags)} name them), nor train.tsv, .csv, .jsonl or .parquet; it holds {holds}. "
             f"Nor can `datasets` load it: {_builder_reason(error)}"
         ) from None
 
@@ -270,7 +271,7 @@ def _find_builder(name: str, configuration: str | None, data: DataConfig) -> _Fo
 def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
     """One table with two columns, or two files of lines."""
     states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    key = _key([CACHE_FORMAT, states, data.source, data.target, data.encoding_errors])
+    key = _key([states], data)
 
     def pairs() -> Pairs:
         return line_pairs(paths[0], paths[1], data) if len(paths) == 2 else table_pairs(paths[0], data)
@@ -279,16 +280,19 @@ def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
 
 
 def _load_data_set(part: datasets.Dataset, name: str, data: DataConfig) -> datasets.Dataset:
-    key = _key([CACHE_FORMAT, name, part._fingerprint, data.source, data.target, data.encoding_errors])
+    key = _key([name, part._fingerprint], data)
+    schema = part.features.arrow_schema  # with the names of classes
 
     def pairs() -> Pairs:
-        tables = part.with_format("arrow").iter(batch_size=BLOCK_ROWS)
-        return arrow_pairs(tables, part.data.schema, name, data)
+        tables = (table.cast(schema) for table in part.with_format("arrow").iter(batch_size=BLOCK_ROWS))
+        return arrow_pairs(tables, schema, name, data)
 
     return _cached(key, pairs, name, data)
 
 
-def _key(parts: list[Any]) -> str:
+def _key(origin: list[Any], data: DataConfig) -> str:
+    several = data.separator if isinstance(data, LabelledPairs) else None
+    parts = [CACHE_FORMAT, *origin, data.source, data.target, data.encoding_errors, several]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -303,7 +307,7 @@ def _cached(key: str, pairs: Callable[[], Pairs], name: str, data: DataConfig) -
             with open(handle, "wb") as stream:
                 rows = _write(stream, pairs(), name, data)
             if rows == 0:
-                raise CorpusError(f"{name}: the corpus is empty, there is not one pair")
+                raise CorpusError(f"{name}: the corpus is empty, there is not one row")
             os.chmod(temporary, 0o644)  # mkstemp lets nobody else read a cache that may be shared
             os.replace(temporary, path)
         except BaseException:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import datasets
 import numpy as np
@@ -16,6 +17,8 @@ from seq2seq.text.tokenizer import Tokenizer
 
 TOKENS_FORMAT = 1
 """Part of the name of cached token files; a change of their layout raises it."""
+
+T = TypeVar("T")
 
 AHEAD = 4
 """Batches made while the model works on the one before."""
@@ -63,8 +66,8 @@ class TranslationData:
             max_length: Pairs with more ids than this on either side are left out; 0: no limit.
             drop_empty: Leave out pairs with no ids on either side.
         """
-        tokens = _tokenise(corpus, source_tokenizer, target_tokenizer)
-        lengths = [_list_lengths(tokens, column) for column in ("source", "target")]
+        tokens = tokenise(corpus, {"source": source_tokenizer, "target": target_tokenizer})
+        lengths = [list_lengths(tokens, column) for column in ("source", "target")]
         shortest, longest = np.minimum(*lengths), np.maximum(*lengths)
         empty = (shortest == 0) & drop_empty
         long = (longest > max_length) & ~empty & (max_length > 0)
@@ -95,7 +98,7 @@ class TranslationData:
     def fetch(self, indices: np.ndarray) -> Batch:
         """The batch of these examples, from stored ids."""
         table = self._tokens[self._rows[indices]]
-        return make_batch(*_flat(table["source"]), *_flat(table["target"]), self._specials())
+        return make_batch(*flat(table["source"]), *flat(table["target"]), self._specials())
 
     def _sampled(self, indices: np.ndarray, amount: float, seeds: np.ndarray) -> Batch:
         sources = self.source_tokenizer.sample(self.source_texts(indices), int(seeds[0]), amount)
@@ -126,33 +129,43 @@ class TranslationData:
             seeds = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(2)
             return self._sampled(order[position], sampling, seeds)
 
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
-        made: deque[Future[Batch]] = deque()
-        try:
-            for position in range(start, len(order)):
-                made.append(pool.submit(make, position))
-                if len(made) > AHEAD:
-                    yield made.popleft().result()
-            while made:
+        return ahead(make, range(start, len(order)))
+
+
+def ahead(make: Callable[[int], T], positions: Sequence[int]) -> Iterator[T]:
+    """What `make` gives for each position, in order, made by a thread that keeps a few ahead."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+    made: deque[Future[T]] = deque()
+    try:
+        for position in positions:
+            made.append(pool.submit(make, position))
+            if len(made) > AHEAD:
                 yield made.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while made:
+            yield made.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tokenise(corpus: datasets.Dataset, source: Tokenizer, target: Tokenizer) -> datasets.Dataset:
-    """Columns source and target as lists of int32 ids, row by row those of the corpus, in Arrow format."""
-    schema = datasets.Features({column: datasets.Sequence(datasets.Value("int32")) for column in ("source", "target")})
+def tokenise(corpus: datasets.Dataset, tokenizers: Mapping[str, Tokenizer]) -> datasets.Dataset:
+    """Columns of text as lists of int32 ids, row by row those of the corpus, in Arrow format; cached.
+
+    Args:
+        corpus: With a column of each name in `tokenizers`.
+        tokenizers: Of each column that is wanted.
+    """
+    schema = datasets.Features({column: datasets.Sequence(datasets.Value("int32")) for column in tokenizers})
 
     def encode(table: pa.Table) -> pa.Table:
         columns = {}
-        for column, tokenizer in (("source", source), ("target", target)):
+        for column, tokenizer in tokenizers.items():
             ids, lengths = flatten(tokenizer.encode(table[column].to_pylist()))
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
             columns[column] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32)))
         return pa.table(columns)
 
     name = datasets.fingerprint.Hasher.hash(
-        [TOKENS_FORMAT, corpus._fingerprint, source.fingerprint, target.fingerprint]
+        [TOKENS_FORMAT, corpus._fingerprint, *((name, used.fingerprint) for name, used in tokenizers.items())]
     )
     # Named here, not by `map`, which would write beside the corpus: a data set folder of the user's may be read-only.
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "seq2seq" / "tokens"
@@ -171,13 +184,13 @@ def _tokenise(corpus: datasets.Dataset, source: Tokenizer, target: Tokenizer) ->
     return tokens.with_format("arrow")
 
 
-def _list_lengths(tokens: datasets.Dataset, column: str) -> np.ndarray:
+def list_lengths(tokens: datasets.Dataset, column: str) -> np.ndarray:
     """(N,) int32: how many ids each row holds."""
     chunks = tokens.data.column(column).chunks
     return np.concatenate([np.zeros(0, np.int32), *(np.diff(chunk.offsets.to_numpy()) for chunk in chunks)])
 
 
-def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """All ids of a column of lists one after the other, and the number of them in each row (B,) int64."""
     rows = column.combine_chunks()
     return rows.flatten().to_numpy(), np.diff(rows.offsets.to_numpy()).astype(np.int64)

@@ -18,8 +18,9 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +35,39 @@ BLOCK_ROWS = 10_000
 
 Pairs = Iterator[tuple[list[str], list[str]]]
 """Blocks of rows: sources and targets, equally many."""
+
+
+@dataclass(frozen=True)
+class LabelledPairs(DataConfig):
+    """Labels in the place of sources, texts in that of targets; a label may also be a number or a list."""
+
+    separator: str = ""
+    """What stands between several labels; empty where a row has one."""
+
+    flags: ClassVar[tuple[str, str]] = ("--label-column", "--text-column")
+
+    def text(self, value: Any, where: str, names: list[str] | None = None) -> str:
+        """A label, or a list of them, as text.
+
+        Args:
+            value: What stands in the row.
+            where: Row, for the error.
+            names: Of the classes that whole numbers stand for, where the data set has them.
+
+        Raises:
+            CorpusError: It is neither text nor number, or it is a list where one label is expected.
+        """
+        if value is None:
+            return ""
+        if isinstance(value, list):
+            if not self.separator:
+                raise CorpusError(f"{where}: {value!r} is a list of labels; --label-separator '|' allows several")
+            return self.separator.join(self.text(part, where, names) for part in value)
+        if names is not None and isinstance(value, int):
+            return names[value] if 0 <= value < len(names) else ""  # -1 stands for an unknown label
+        if not isinstance(value, (str, int, float)):
+            raise CorpusError(f"{where}: {value!r}, expected a label, that is text or a number")
+        return _one_line(str(value))
 
 
 def read_lines(path: str | Path, encoding_errors: str = "strict") -> Iterator[str]:
@@ -127,9 +161,10 @@ def line_pairs(source: Path, target: Path, data: DataConfig) -> Pairs:
         counts = [count + len(block) for count, block in zip(counts, blocks, strict=True)]
         if counts[0] != counts[1]:
             counts = [count + sum(1 for _ in side) for count, side in zip(counts, sides, strict=True)]
+            belongs = "the label of" if isinstance(data, LabelledPairs) else "the translation of"
             raise CorpusError(
-                f"{source} has {counts[0]:,} lines, {target} has {counts[1]:,}; line n of one must be the translation "
-                "of line n of the other"
+                f"{source} has {counts[0]:,} lines, {target} has {counts[1]:,}; line n of one must be {belongs} "
+                "line n of the other"
             )
         if not blocks[0]:
             return
@@ -223,7 +258,7 @@ def _json_pairs(path: Path, data: DataConfig) -> Pairs:
                 inside = names[0] not in row
             values = row.get("translation") if inside else row
             for column, name in zip(columns, names, strict=True):
-                column.append(_json_text(path, line, values, name))
+                column.append(_json_text(path, line, values, name, data))
         yield columns
 
 
@@ -237,11 +272,13 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, Any]:
     return row
 
 
-def _json_text(path: Path, line: int, values: Any, name: str) -> str:
+def _json_text(path: Path, line: int, values: Any, name: str, data: DataConfig) -> str:
     if not isinstance(values, dict) or name not in values:
         found = ", ".join(values) if isinstance(values, dict) else "none"
         raise CorpusError(f"{path}:{line}: no {name!r}, which earlier lines have; names found: {found}")
     value = values[name]
+    if isinstance(data, LabelledPairs) and name == data.source:
+        return data.text(value, f"{path}:{line}")
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -267,13 +304,24 @@ def arrow_pairs(tables: Iterable[pa.Table], schema: pa.Schema, name: str, data: 
     wanted = _wanted_columns(schema.names, nested, name, data)
     inside = wanted[0] not in schema.names
     for table in tables:
-        yield tuple(_arrow_texts(table, column, inside, name) for column in wanted)  # type: ignore[misc]
+        yield tuple(_arrow_texts(table, column, inside, name, data) for column in wanted)  # type: ignore[misc]
 
 
-def _arrow_texts(table: pa.Table, column: str, inside: bool, name: str) -> list[str]:
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """The names that `datasets` keeps, beside the schema, for a column of class numbers (or of lists of them)."""
+    kept = (schema.metadata or {}).get(b"huggingface")
+    feature = json.loads(kept)["info"]["features"].get(column, {}) if kept else {}
+    feature = feature.get("feature", feature) if isinstance(feature, dict) else {}
+    return feature.get("names")
+
+
+def _arrow_texts(table: pa.Table, column: str, inside: bool, name: str, data: DataConfig) -> list[str]:
     values = pc.struct_field(table["translation"], column) if inside else table[column]
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if isinstance(data, LabelledPairs) and column == data.source:
+        names = _class_names(table.schema, column)
+        return [data.text(value, f"{name}: column {column!r}", names) for value in values.to_pylist()]
     if str(values.type) not in ("string", "large_string", "string_view", "null"):
         raise CorpusError(f"{name}: column {column!r} holds {values.type}, expected text")
     return [_one_line(text) if text else "" for text in values.to_pylist()]
@@ -297,7 +345,7 @@ def _wanted_columns(columns: list[str], nested: list[str], name: str, data: Data
     raise CorpusError(
         f"{name}: no column {' nor '.join(map(repr, unknown))}; columns found: {found}"
         + "".join(nearest(column, present) for column in unknown[:1])
-        + ". Name them with --source and --target"
+        + f". Name them with {' and '.join(data.flags)}"
     )
 
 

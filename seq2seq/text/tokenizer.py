@@ -230,7 +230,7 @@ class Tokenizer:
         silent = self._silent
         kept = [[int(i) for i in row if int(i) not in silent] for row in ids]
         # Rows that are all empty would leave SentencePiece to guess the type of what they do not hold.
-        return self._processor.decode(kept) if any(kept) else [""] * len(kept)
+        return self._processor.decode(kept, num_threads=1) if any(kept) else [""] * len(kept)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece that each id stands for; U+2581 marks a space."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +22,40 @@ def is_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and "bias" not in name
 
 
-def build_optimizer(model: nn.Module, config: OptimizationConfig) -> torch.optim.Optimizer:
+class LayerRates(NamedTuple):
+    """Learning rates by layer (Howard & Ruder 2018, arXiv:1801.06146): lower layers move less, and begin later."""
+
+    depths: Mapping[str, int]
+    """How far below the head each parameter lies; 0 for those not named."""
+    decay: float = 1.0
+    """Factor from one layer to the next below it."""
+    unfreeze_epochs: float = 0.0
+    """Epochs from the first steps of one layer to those of the next below it."""
+
+    def share(self, depth: int, epoch: float) -> float:
+        """A layer's share of the learning rate in an epoch (from 0)."""
+        return self.decay**depth if epoch >= depth * self.unfreeze_epochs else 0.0
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizationConfig, layers: LayerRates | None = None
+) -> torch.optim.Optimizer:
     """The optimizer named in the configuration, over all parameters that train.
 
-    AdamW applies its own decoupled weight decay to matrices; for the others see `Optimization.step`.
+    AdamW applies its own decoupled weight decay to matrices; for the others see `Optimization.step`. Each group of
+    parameters has its `depth`.
     """
+    depths = layers.depths if layers is not None else {}
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in trained if is_matrix(name, p)]},
-        {"params": [p for name, p in trained if not is_matrix(name, p)]},
-    ]
+    groups: list[dict[str, Any]] = []
+    for depth, matrices in product(sorted({depths.get(name, 0) for name, _ in trained}), (True, False)):
+        chosen = [p for name, p in trained if (depths.get(name, 0), is_matrix(name, p)) == (depth, matrices)]
+        groups.append({"params": chosen, "depth": depth, **({} if matrices else {"weight_decay": 0.0})})
     lr, eps = config.learning_rate, config.epsilon
     match config.optimizer:
         case "adamw":
-            groups[0]["weight_decay"] = config.weight_decay
             betas = (config.beta1, config.beta2)
-            return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=config.weight_decay, fused=True)
         case "adam":
             return torch.optim.Adam(groups, lr=lr, betas=(config.beta1, config.beta2), eps=eps, fused=True)
         case "sgd":
@@ -75,15 +95,16 @@ def learning_rate(config: OptimizationConfig, step: int, progress: float, reduct
 class Optimization:
     """Takes the summed gradients of a step to the next weights."""
 
-    def __init__(self, model: nn.Module, config: OptimizationConfig) -> None:
+    def __init__(self, model: nn.Module, config: OptimizationConfig, layers: LayerRates | None = None) -> None:
         self.config = config
-        self.optimizer = build_optimizer(model, config)
+        self.layers = layers or LayerRates({})
+        self.optimizer = build_optimizer(model, config, layers)
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self.named.items()} if config.ema_decay > 0 else {}
 
     @torch.no_grad()
-    def step(self, count: int, rate: float) -> float:
-        """One update from gradients that are sums over `count` target tokens; gradients are cleared.
+    def step(self, count: int, rate: float, epoch: float = 0.0) -> float:
+        """One update from gradients that are sums over `count` target tokens (or texts); gradients are cleared.
 
         Returns:
             The gradient's global norm before clipping; where it is not finite nothing has moved.
@@ -100,7 +121,7 @@ class Optimization:
                 torch._foreach_clamp_max_(grads, self.config.clip_value)
             self._decay(rate)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * self.layers.share(group["depth"], epoch)
             self.optimizer.step()
         self.optimizer.zero_grad()
         return norm

@@ -19,30 +19,38 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seq2seq.checkpoint import TrainingState, load_training_state, save_training_state
-from seq2seq.config import OptimizationConfig, TrainingConfig
+from seq2seq.config import OptimizationConfig, RunConfig
 from seq2seq.errors import UserError
-from seq2seq.text.batching import Batch
-from seq2seq.training.optim import Optimization, learning_rate
+from seq2seq.training.optim import LayerRates, Optimization, learning_rate
 
 # steps in a row whose gradient is not finite before training gives up
 MOST_SKIPPED = 20
 
 
-class Interrupted(Exception):
-    """A signal asked the training to stop; the state is saved."""
+class Interrupted(SystemExit):
+    """A signal asked the training to stop; the state is saved. Its code is the one that shells give such an end."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        super().__init__(128 + number)
+
+
+class Batch(Protocol):
+    """What a model learns from in one pass."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
 
 
 class Task(Protocol):
     """What the loop needs to know of translation or classification."""
 
+    unit: str
+    """What the loss is counted by, such as tok(ens) or texts."""
+
     def order(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, as indices; a function of seed and epoch alone."""
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Batch]:
+    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
         """Those batches from position `start` on."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -92,14 +100,15 @@ class Trainer:
         model: nn.Module,
         task: Task,
         optimization: OptimizationConfig,
-        training: TrainingConfig,
+        training: RunConfig,
         precision: torch.dtype,
         say: Callable[[str], None],
+        layers: LayerRates | None = None,
     ) -> None:
         self.model, self.task, self.say = model, task, say
         self.config, self.training = optimization, training
         self.directory = Path(training.output)
-        self.optimization = Optimization(model, optimization)
+        self.optimization = Optimization(model, optimization, layers)
         self.progress, self.window = Progress(), Window()
         self.device = next(model.parameters()).device
         self.autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
@@ -145,7 +154,7 @@ class Trainer:
         """One step and all that is due after it: log, validation, checkpoint."""
         training, progress = self.training, self.progress
         rate = learning_rate(self.config, progress.step, self._done(), progress.reductions)
-        loss, tokens, norm = self._step(batches, rate)
+        loss, tokens, norm = self._step(batches, rate, progress.epoch + progress.position / epoch_length)
         progress.step += 1
         progress.position += len(batches)
         self.optimization.average(progress.step)
@@ -172,7 +181,7 @@ class Trainer:
         if group:
             yield group
 
-    def _step(self, batches: list[Batch], rate: float) -> tuple[float, int, float]:
+    def _step(self, batches: list[Batch], rate: float, epoch: float) -> tuple[float, int, float]:
         """Forward, backward, update. Returns the summed loss, target tokens and the gradient's norm."""
         # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
         torch.manual_seed(self.training.seed * 1_000_003 + self.progress.step)
@@ -182,7 +191,7 @@ class Trainer:
                 loss, count = self.model.loss(batch.to(self.device), self.config.label_smoothing)  # type: ignore[operator]
             loss.backward()
             total, tokens = total + loss.item(), tokens + count
-        return total, tokens, self.optimization.step(tokens, rate)
+        return total, tokens, self.optimization.step(tokens, rate, epoch)
 
     # ---------------------------------------------------------------- limits
 
@@ -306,7 +315,8 @@ class Trainer:
         bar.n = min(round(self._done() * 1000), 1000)
         left = progress.seconds * (1 - self._done()) / max(self._done(), 1e-9)
         bar.set_postfix_str(
-            f"step {progress.step}, loss {loss:.3f}, {speed:,.0f} tok/s, {_clock(left)} left", refresh=False
+            f"step {progress.step}, loss {loss:.3f}, {speed:,.0f} {self.task.unit}/s, {_clock(left)} left",
+            refresh=False,
         )
         bar.update(0)
         if limits.log_every > 0 and progress.step % limits.log_every == 0:

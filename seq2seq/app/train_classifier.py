@@ -1,0 +1,318 @@
+"""`seq2seq train-classifier`: from labelled text, and a translator if there is one, to a model directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seq2seq import __version__, checkpoint
+from seq2seq.app.run import Run, say
+from seq2seq.config import ModelConfig, TrainClassifierConfig, from_flat
+from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.inference.classification import classification_report
+from seq2seq.inference.classifier import decide
+from seq2seq.nn.classifier import ClassificationModel
+from seq2seq.text.batching import batch_order
+from seq2seq.text.labels import (
+    LabelledBatch,
+    LabelledData,
+    Labels,
+    Limits,
+    check_labels,
+    has_labelled,
+    label_weights,
+    load_labelled,
+    stratified,
+)
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.optim import LayerRates
+
+# what a classifier takes from the translator that it starts from
+TAKEN = ("embedding_size", "encoder_size", "encoder_layers", "reset_after")
+
+
+class Start(NamedTuple):
+    """A translator to start from."""
+
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor]
+    """By their names in the classifier."""
+    joint: bool
+    """Both languages have one vocabulary and one embedding."""
+
+    @classmethod
+    def read(cls, config: TrainClassifierConfig, directory: Path) -> Start:
+        """Tokenizer, embedding and encoder of a translator's model directory.
+
+        Raises:
+            ModelDirectoryError: No (readable) model directory.
+            ConfigError: It holds no translator.
+        """
+        saved = checkpoint.load_model(directory)
+        side = config.model.encoder_side
+        joint = saved.config["joint"] and "source_embedding.weight" not in saved.tensors
+        table = "target_embedding.weight" if joint or side == "target" else "source_embedding.weight"
+        weights = {"embedding.weight": saved.tensors[table]}
+        if joint or side == "source":
+            weights |= {name: value for name, value in saved.tensors.items() if name.startswith("encoder.")}
+        else:
+            say(f"{directory} embeds its languages apart: only the embedding of {side} is taken, the encoder is new")
+        return cls(Tokenizer.from_bytes(saved.tokenizers[side]), weights, joint)
+
+
+class Examples(NamedTuple):
+    """What is trained and validated on."""
+
+    train: LabelledData
+    valid: LabelledData
+    other: LabelledData | None
+    """The validation texts in a language that is not trained on."""
+    labels: list[str]
+    several: bool
+
+
+class ClassificationTask:
+    """Classification as the trainer sees it."""
+
+    unit = "texts"
+
+    def __init__(self, config: TrainClassifierConfig, examples: Examples, device: torch.device) -> None:
+        self.config, self.examples, self.device = config, examples, device
+        self.directory = Path(config.training.output)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch."""
+        training, lengths = self.config.training, self.examples.train.lengths
+        return batch_order(
+            lengths, lengths, batch_tokens=training.batch_tokens, batch_sentences=training.batch_sentences,
+            seed=training.seed, epoch=epoch,
+        )  # fmt: skip
+
+    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[LabelledBatch]:
+        """Those batches, tokenised anew where sampling is on."""
+        sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
+        return self.examples.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one."""
+        scores = self._measure(model, self.examples.valid)
+        if self.examples.other is not None:
+            name = f"accuracy_{self.config.model.tied_languages}"
+            scores[name] = self._measure(model, self.examples.other)["accuracy"]
+        return scores
+
+    @torch.no_grad()
+    def _measure(self, model: nn.Module, data: LabelledData) -> dict[str, float]:
+        assert isinstance(model, ClassificationModel)
+        order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
+        total, found = 0.0, []
+        for batch in data.batches(order):
+            batch = batch.to(self.device)
+            total += model.loss(batch)[0].item()
+            found.append(model.probabilities(batch).cpu().numpy())
+        several, names = self.examples.several, self.examples.labels
+        truth = data.labels[np.concatenate(order)]
+        if not several:
+            truth = np.eye(len(names), dtype=bool)[truth]
+        report = classification_report(truth, decide(np.concatenate(found), several), names, several)
+        return {"loss": total / len(data), **report.summary()}
+
+    def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
+        """Replaces the model in the output directory."""
+        checkpoint.save_weights(self.directory, tensors, metrics, self._card(metrics))
+
+    def _card(self, metrics: dict[str, Any]) -> str:
+        data, scores, names = self.config.data, metrics["valid"], self.examples.labels
+        shown = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.items())
+        origin = f", started from the translator {self.config.model.encoder}" if self.config.model.encoder else ""
+        several = ", any number of them a text" if self.examples.several else ""
+        return (
+            f"# Text classifier\n\n"
+            f"{len(names)} labels{several}: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}.\n\n"
+            f"GRU encoder (pooling: {self.config.model.pooling}) trained by seq2seq {__version__} on `{data.data}`,\n"
+            f"{len(self.examples.train)} texts, {metrics['step']} steps{origin}.\n\n"
+            f"| validation ({len(self.examples.valid)} texts) | |\n| --- | --- |\n{shown}\n\n"
+            f'    seq2seq classify --model {self.directory.name} "A text."\n'
+        )
+
+
+def train_classifier(config: TrainClassifierConfig, command: list[str]) -> None:
+    """Trains a classifier as configured and leaves a model directory.
+
+    Args:
+        config: Every option of the run.
+        command: What was typed, kept with the metrics.
+
+    Raises:
+        UserError: Options, data or directories that cannot be used; nothing is written then.
+        Interrupted: A signal stopped the run, whose state is saved.
+    """
+    config = _with_sizes(config)
+    run = Run.begin(config, command, "a folder with train.tsv ... (label<TAB>text), a file, or a hub data set id")
+    start = Start.read(config, Path(config.model.encoder)) if config.model.encoder and run.resumed is None else None
+    examples, tokenizer = prepare_examples(config, run.resumed, start)
+    config = _long_enough(config, len(ClassificationTask(config, examples, run.device).order(0)))
+    run = run._replace(config=config)
+    model = build_classifier(config, examples, tokenizer, start).to(run.device)
+    task = ClassificationTask(config, examples, run.device)
+    optimization = config.optimization
+    depths = {name: model.depth(name) for name, _ in model.named_parameters()}
+    layers = LayerRates(depths, optimization.layer_decay, optimization.unfreeze_epochs)
+    described = {
+        "task": "classification",
+        "labels": examples.labels,
+        "several": examples.several,
+        "separator": config.data.label_separator,
+        "limits": examples.train.limits._asdict(),
+    }
+    run.train(model, task, described, (tokenizer, tokenizer), layers)
+
+
+def _with_sizes(config: TrainClassifierConfig) -> TrainClassifierConfig:
+    """The configuration with the translator's sizes in it, where there is one.
+
+    Raises:
+        ConfigError: The directory holds no translator, or --tied-languages cannot be tried.
+    """
+    model = config.model
+    if not model.encoder:
+        if model.tied_languages:
+            raise ConfigError("--tied-languages needs --encoder, a translator with one vocabulary for both languages")
+        return config
+    if config.tokenizer.tokenizer:
+        raise ConfigError("--tokenizer and --encoder exclude each other: the translator brings its own tokenizer")
+    described = checkpoint.read_config(Path(model.encoder))
+    if described.get("task", "translation") != "translation":
+        raise ConfigError(f"--encoder {model.encoder} holds a model for {described['task']}; give a translator's")
+    sizes = from_flat(ModelConfig, described["model"], where=f"{model.encoder}/config.json")
+    if model.tied_languages and not (described["joint"] and sizes.tie_source_target):
+        raise ConfigError(
+            f"--tied-languages: {model.encoder} has not one vocabulary and embedding for both languages; train the "
+            "translator with --joint and --tie-source-target"
+        )
+    taken = {name: getattr(sizes, name) for name in TAKEN}
+    return dataclasses.replace(config, model=dataclasses.replace(model, **taken))
+
+
+def _long_enough(config: TrainClassifierConfig, batches: int) -> TrainClassifierConfig:
+    """The configuration with so many epochs, of some batches each, that there are `min_steps` (if epochs limit it)."""
+    training = config.training
+    steps = -(-batches // config.optimization.accumulate)
+    if training.max_steps or not 0 < training.max_epochs * steps < training.min_steps:
+        return config
+    epochs, every = (
+        -(-training.min_steps // steps),
+        training.validate_every or training.min_steps // training.max_epochs,
+    )
+    say(f"{training.max_epochs} epochs of {steps} steps are few: {epochs} epochs instead (--min-steps)")
+    return dataclasses.replace(config, training=dataclasses.replace(training, max_epochs=epochs, validate_every=every))
+
+
+def prepare_examples(
+    config: TrainClassifierConfig, resumed: Path | None, start: Start | None
+) -> tuple[Examples, Tokenizer]:
+    """Texts and labels to train and to validate on, tokenised, and the tokenizer; says what was found and left out."""
+    data, several = config.data, bool(config.data.label_separator)
+    corpus = load_labelled(data, data.train_split)
+    every = Labels.read(corpus, data.label_separator)
+    rows = np.arange(len(corpus)) if several else np.flatnonzero(every.present())
+    if len(rows) < len(corpus):
+        say(f"left out of training: {len(corpus) - len(rows):,} rows without a label")
+    valid_corpus, valid_rows = corpus, np.zeros(0, dtype=np.int64)
+    if has_labelled(data, data.valid_split):
+        valid_corpus = load_labelled(data, data.valid_split)
+    else:
+        rows, valid_rows = _held_out(config, rows, every)
+    if data.train_share < 1:
+        rows = rows[stratified(every.strata()[rows], 1 - data.train_share, config.training.seed)[0]]
+    names = every.take(rows).names()
+    check_labels(names, data.data, several)
+    valid_labels = Labels.read(valid_corpus, data.label_separator)
+    if valid_corpus is not corpus:
+        valid_rows = np.arange(len(valid_corpus))
+    valid_rows = _known(valid_rows, valid_labels, names, several)
+    if not len(valid_rows):
+        raise CorpusError(f"{data.data}: no validation text has a label that the training texts have")
+    tokenizer = _tokenizer(config, corpus.select(rows), resumed, start)
+    limits = Limits(data.max_length, data.long_texts, data.max_windows)
+    train = LabelledData(corpus, _targets(every, rows, names, several), rows, tokenizer, limits)
+    targets = _targets(valid_labels, valid_rows, names, several)
+    valid, other = LabelledData(valid_corpus, targets, valid_rows, tokenizer, limits), None
+    if config.model.tied_languages:
+        columns = dataclasses.replace(data, text_column=config.model.tied_languages)
+        split = data.train_split if valid_corpus is corpus else data.valid_split
+        other = LabelledData(load_labelled(columns, split), targets, valid_rows, tokenizer, limits)
+    say(f"{len(train):,} texts to train on, {len(valid):,} for validation, {len(names):,} labels")
+    if train.cut:
+        say(f"{train.cut:,} training texts have more than {limits.most:,} pieces: only that many are read")
+    return Examples(train, valid, other, names, several), tokenizer
+
+
+def _held_out(config: TrainClassifierConfig, rows: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    data = config.data
+    if not 0 < data.valid_share < 1:
+        raise ConfigError(f"--valid-share is {data.valid_share}, expected more than 0 and less than 1")
+    kept, held = stratified(labels.strata()[rows], data.valid_share, config.training.seed)
+    if not len(held):
+        raise CorpusError(
+            f"{data.data} has no validation split {data.valid_split!r}, and {len(rows)} training texts are too few to "
+            "hold some of them out; add texts, or a validation split"
+        )
+    say(f"no split {data.valid_split!r}: {len(held):,} of {len(rows):,} training texts are held out for validation")
+    return rows[kept], rows[held]
+
+
+def _known(rows: np.ndarray, labels: Labels, names: list[str], several: bool) -> np.ndarray:
+    """The rows all of whose labels are known."""
+    known = set(names)
+    good = np.array([set(cell) <= known and (several or bool(cell)) for cell in labels.cells], dtype=bool)
+    kept = rows[good[labels.codes[rows]]]
+    if len(kept) < len(rows):
+        say(f"left out of validation: {len(rows) - len(kept):,} rows with no label, or one that training has not")
+    return kept
+
+
+def _targets(labels: Labels, rows: np.ndarray, names: list[str], several: bool) -> np.ndarray:
+    hot = labels.take(rows).hot(names)
+    return hot if several else hot.argmax(1)
+
+
+def _tokenizer(
+    config: TrainClassifierConfig, corpus: datasets.Dataset, resumed: Path | None, start: Start | None
+) -> Tokenizer:
+    if resumed is not None:
+        return Tokenizer.from_bytes(checkpoint.read_tokenizers(resumed)["source"])
+    if start is not None:
+        return start.tokenizer
+    if config.tokenizer.tokenizer is not None:
+        return Tokenizer.load(config.tokenizer.tokenizer)
+    lines = (line for rows in corpus.select_columns(["target"]).iter(batch_size=1000) for line in rows["target"])
+    return Tokenizer.train(lines, config.tokenizer, config.training.seed)
+
+
+def build_classifier(
+    config: TrainClassifierConfig, examples: Examples, tokenizer: Tokenizer, start: Start | None
+) -> ClassificationModel:
+    """A model with the seed's initial weights, or in part the translator's; says how large it is."""
+    torch.manual_seed(config.training.seed)
+    weights = None
+    if config.data.class_weights == "balanced":
+        weights = torch.from_numpy(label_weights(examples.train.labels, len(examples.labels)))
+    model = ClassificationModel(config.model, tokenizer.vocab_size, len(examples.labels), examples.several, weights)
+    if start is not None:
+        model.load_state_dict(start.weights, strict=False)
+    frozen = {"none": (), "embedding": ("embedding.",), "encoder": ("embedding.", "encoder.")}
+    for name, parameter in model.named_parameters():
+        if name.startswith(frozen[config.optimization.freeze]):
+            parameter.requires_grad_(False)
+    count = sum(p.numel() for p in model.parameters())
+    origin = f", {len(start.weights)} tensors from {config.model.encoder}" if start is not None else ""
+    say(f"model: {count:,} parameters, vocabulary {tokenizer.vocab_size:,}{origin}")
+    return model

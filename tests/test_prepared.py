@@ -1,0 +1,96 @@
+"""The prepared model against the plain one: step by step, and against the training path."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from seq2seq.config import ModelConfig
+from seq2seq.inference import prepared
+from seq2seq.inference.prepared import PreparedModel
+from seq2seq.nn.translator import TranslationModel
+from seq2seq.text.batching import Batch
+
+SMALL = ModelConfig(embedding_size=12, encoder_size=10, decoder_size=14, attention_size=9)
+SOURCE, LENGTHS = torch.tensor([[4, 5, 6, 7, 3], [9, 4, 3, 0, 0], [3, 0, 0, 0, 0]]), torch.tensor([5, 3, 1])
+KINDS = [
+    {"attention": attention, "reset_after": reset_after, "readout": readout, "decoder_layers": layers,
+     "encoder_layers": 3 - layers}
+    for attention, reset_after, readout, layers in itertools.product(
+        ("bahdanau", "none"), (True, False), ("tanh", "maxout"), (1, 2)
+    )
+]  # fmt: skip
+
+
+def _model(**options: object) -> TranslationModel:
+    torch.manual_seed(0)
+    model = TranslationModel(dataclasses.replace(SMALL, **options), 13, 11, joint=False)  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model.eval()
+
+
+@torch.no_grad()
+def _difference(model: TranslationModel, fast: PreparedModel) -> float:
+    """Largest difference of the logits, over their spread, in some steps of two hypotheses a sentence."""
+    memory, other = model.encode(SOURCE, LENGTHS), fast.encode(SOURCE, LENGTHS)
+    rows = torch.arange(3).repeat_interleave(2)
+    state, fast_state = model.initial_state(memory).select(rows), fast.initial_state(other).select(rows)
+    worst = 0.0
+    for t in range(5):
+        tokens = (torch.arange(6) + t) % 11
+        logits, state, weights = model.step(tokens, state, memory)
+        found, fast_state, fast_weights = fast.step(tokens, fast_state, other)
+        assert found.dtype == logits.dtype and (weights is None) == (fast_weights is None)
+        worst = max(worst, float((found - logits).abs().max() / logits.std()))
+        if weights is not None and worst < 1e-9:
+            torch.testing.assert_close(fast_weights, weights)
+    return worst
+
+
+@pytest.mark.parametrize("options", KINDS, ids=lambda options: "-".join(map(str, options.values())))
+def test_a_step_is_that_of_the_model(options, monkeypatch):
+    model = _model(**options)
+    assert _difference(model, PreparedModel(model)) < 1e-5
+    assert 1e-4 < _difference(model, PreparedModel(model, torch.bfloat16)) < 0.15
+    if hasattr(torch, "_int_mm"):
+        assert 1e-4 < _difference(model, PreparedModel(model, torch.int8)) < 0.4
+    model = model.double()
+    assert _difference(model, PreparedModel(model)) < 1e-12
+    monkeypatch.setattr(prepared, "TABLE_NUMBERS", 0)
+    assert _difference(model, PreparedModel(model)) < 1e-12
+
+
+@pytest.mark.parametrize("attention", ["bahdanau", "none"])
+def test_decoding_path_is_the_training_path(attention):
+    model = _model(attention=attention, decoder_layers=2)
+    target, lengths = torch.tensor([[2, 4, 5, 3], [2, 6, 3, 0], [2, 3, 0, 0]]), torch.tensor([3, 2, 1])
+    expected = model.log_probs(Batch(SOURCE, LENGTHS, target, lengths))
+    fast = PreparedModel(model)
+    with torch.no_grad():
+        memory = fast.encode(SOURCE, LENGTHS)
+        state = fast.initial_state(memory)
+        for t in range(3):
+            logits, state, _ = fast.step(target[:, t], state, memory)
+            found = torch.log_softmax(logits, -1).gather(1, target[:, t + 1 : t + 2])[:, 0]
+            torch.testing.assert_close(found * (t < lengths), expected[:, t], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_it_keeps_the_weights_of_when_it_was_made(precision):
+    model = _model()
+    fast = PreparedModel(model, precision)
+
+    @torch.no_grad()
+    def logits() -> torch.Tensor:
+        memory = fast.encode(SOURCE, LENGTHS)
+        return fast.step(torch.tensor([4, 5, 6]), fast.initial_state(memory), memory)[0]
+
+    before = logits()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(logits(), before) and before.std() > 0.1

@@ -1,0 +1,108 @@
+"""`seq2seq train-classifier` by the real command: what is held out and said, resume, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_classifier import SMALL, toy
+
+from seq2seq.app.cli import main
+from seq2seq.checkpoint import load_model, read_tensors
+
+FAST = [*SMALL, "--max-steps", "6", "--max-epochs", "0"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return toy(tmp_path_factory.mktemp("toy") / "data")
+
+
+def train(data: Path, output: Path, *options: str) -> int:
+    return main(["train-classifier", "--data", str(data), "--output", str(output), *FAST, *options])
+
+
+def test_what_is_found_held_out_and_written(data, tmp_path, capsys):
+    with open(data / "train.tsv", "a") as file:
+        file.write("\ta text without a label\n")
+    assert train(data, tmp_path / "m", "--max-length", "2", "--max-windows", "1", "--class-weights", "balanced") == 0
+    out = capsys.readouterr().out
+    assert "left out of training: 1 rows without a label" in out
+    assert "no split 'valid': 24 of 240 training texts are held out for validation" in out
+    assert "216 texts to train on, 24 for validation, 4 labels" in out
+    assert "training texts have more than 2 pieces: only that many are read" in out
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.model", "metrics.json", "metrics.jsonl", "README.md",
+        "training_state",
+    }  # fmt: skip
+    config = load_model(tmp_path / "m").config
+    assert (config["task"], config["labels"]) == ("classification", ["bird", "cat", "dog", "none"])
+    assert config["limits"] == {"max_length": 2, "long_texts": "windows", "max_windows": 1}
+    assert json.loads((tmp_path / "m" / "metrics.json").read_text())["valid"].keys() == {
+        "loss", "accuracy", "macro_f1", "micro_f1",
+    }  # fmt: skip
+    assert "4 labels: bird, cat" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_a_validation_split_of_its_own_and_a_share_of_the_training_split(data, tmp_path, capsys):
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.tsv").write_bytes((data / "train.tsv").read_bytes())
+    with open(tmp_path / "valid.tsv", "a") as file:
+        file.write("cow\ta cow\n\tnothing\n")
+    assert train(tmp_path, tmp_path / "m", "--train-share", "0.25") == 0
+    out = capsys.readouterr().out
+    assert "held out" not in out and "60 texts to train on, 240 for validation" in out
+    assert "left out of validation: " in out
+
+
+def test_resumed_training_equals_unbroken(data, tmp_path):
+    options = ["--validate-every", "3", "--schedule", "inverse_sqrt", "--r-drop", "1", "--word-dropout", "0.1"]
+    assert train(data, tmp_path / "a", *options) == 0
+    assert train(data, tmp_path / "b", *options, "--max-steps", "2", "--validate-every", "2") == 0
+    assert train(data, tmp_path / "b", *options, "--resume") == 0
+    last = "training_state/step-000000006/tensors.safetensors"
+    whole, resumed = read_tensors(tmp_path / "a" / last), read_tensors(tmp_path / "b" / last)
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "last", "attention"])
+def test_every_pooling_trains(data, tmp_path, pooling):
+    assert train(data, tmp_path / "m", "--pooling", pooling) == 0
+    from seq2seq import Classifier
+
+    assert np.isfinite(Classifier.from_pretrained(tmp_path / "m").predict("a cat").probability)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dropout-pooled", "1.5"], "--dropout-pooled is 1.5, expected 0 or more and less than 1"),
+        (["--valid-share", "0"], "--valid-share is 0.0, expected more than 0"),
+        (["--tied-languages", "fr"], "--tied-languages needs --encoder"),
+        (["--encoder", "absent"], "no model directory absent"),
+        (["--encoder", "a", "--tokenizer", "b"], "--tokenizer and --encoder exclude each other"),
+        (["--data", ""], "--data is missing: a folder with train.tsv"),
+    ],
+)
+def test_refusals_write_nothing(data, tmp_path, capsys, options, message):
+    assert train(data, tmp_path / "out", *options) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_small_set_is_read_more_often(data, tmp_path, capsys):
+    options = ["--train-share", "0.1", "--max-steps", "0", "--max-epochs", "2", "--min-steps", "30"]
+    assert train(data, tmp_path / "m", *options) == 0
+    out = capsys.readouterr().out
+    assert "2 epochs of 2 steps are few: 15 epochs instead" in out and "done: 30 steps" in out
+    assert out.count("\nstep ") == 2
+
+
+def test_one_label_only(tmp_path, capsys):
+    (tmp_path / "x.tsv").write_text("a\tone\na\ttwo\n" * 20)
+    assert train(tmp_path / "x.tsv", tmp_path / "m") == 2
+    assert "only one label, 'a'; a classifier needs two or more" in capsys.readouterr().err
