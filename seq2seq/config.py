@@ -242,7 +242,7 @@ class SearchConfig:
     """Sample among the likeliest pieces that hold this much probability (nucleus)."""
     search_seed: int = 1
     """Seed for sampling."""
-    search_tokens: int = 4000
+    search_tokens: int = 10_000
     """Budget of a decoding batch: sentences x hypotheses x longest source."""
 
 
