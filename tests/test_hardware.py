@@ -86,7 +86,7 @@ def test_kernels_of_many_shapes_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize(
     ("int8", "bfloat16", "expected"),
-    [(0.1, 0.2, torch.int8), (0.19, 0.2, torch.bfloat16), (0.5, 2.0, torch.int8), (float("inf"), 2.0, torch.float32)],
+    [(0.1, 0.2, torch.int8), (0.21, 0.2, torch.bfloat16), (0.5, 2.0, torch.int8), (float("inf"), 2.0, torch.float32)],
 )
 def test_decoding_takes_int8_where_it_is_faster(monkeypatch, int8: float, bfloat16: float, expected) -> None:
     monkeypatch.setattr(hardware, "_int8_seconds", lambda: int8)

@@ -57,7 +57,12 @@ def product_peak(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def training_speeds(
-    model: TranslationModel, batches: Iterator[Batch], precision: torch.dtype, options: OptimizationConfig
+    model: TranslationModel,
+    batches: Iterator[Batch],
+    precision: torch.dtype,
+    options: OptimizationConfig,
+    rounds: int = ROUNDS,
+    steps: int = STEPS,
 ) -> list[float]:
     """Target tokens a second of whole training steps: one figure for each of several rounds, sorted."""
     device = model.output_weight.device
@@ -71,9 +76,9 @@ def training_speeds(
         return count
 
     speeds = []
-    for _ in range(ROUNDS + 1):
+    for _ in range(rounds + 1):
         start = time.perf_counter()
-        tokens = sum(step() for _ in range(STEPS))
+        tokens = sum(step() for _ in range(steps))
         model.output_bias[0].item()  # waits for a GPU
         speeds.append(tokens / (time.perf_counter() - start))
     return sorted(speeds[1:])  # the first round warms up

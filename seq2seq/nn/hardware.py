@@ -16,6 +16,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # kernels that each of oneDNN's caches may hold
 KERNELS = "128"
 
+# products timed to learn how fast a type is, 10 to 50 ms in all: the first ones find the processor not awake yet
+PROBES = 30
+
 
 def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` takes a CUDA GPU where there is one.
@@ -72,7 +75,7 @@ def bound_kernel_caches() -> None:
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:
     a, b = (torch.ones(size, 512, dtype=dtype, device=device) for size in (256, 1024))
     best = float("inf")
-    for _ in range(5):
+    for _ in range(PROBES):
         start = time.perf_counter()
         c = a @ b.t()
         c[0, 0].item()  # waits for a GPU
@@ -104,7 +107,7 @@ def _int8_seconds() -> float:
     b = torch.full((1024, 512), 127, dtype=torch.int8)
     best = float("inf")
     try:
-        for _ in range(5):
+        for _ in range(PROBES):
             start = time.perf_counter()
             c = torch._int_mm(a, b.t())
             best = min(best, time.perf_counter() - start)
@@ -114,7 +117,7 @@ def _int8_seconds() -> float:
 
 
 def choose_decoding_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Type of the decoder's products: as asked, or for `auto` int8 where that is 1.2 times as fast as the best float.
+    """Type of the decoder's products: as asked, or for `auto` int8 where that is faster than the best float.
 
     Raises:
         ConfigError: int8 was asked for, and PyTorch has no exact int8 product here.
@@ -127,4 +130,4 @@ def choose_decoding_precision(precision: str, device: torch.device) -> torch.dty
             raise ConfigError(f"precision int8 cannot be used: no exact int8 products on {device}; give auto")
         return torch.int8
     best = choose_precision("auto", device)
-    return torch.int8 if seconds * 1.2 < _seconds(best, device) else best
+    return torch.int8 if seconds < _seconds(best, device) else best
