@@ -90,7 +90,13 @@ def test_output_without_figures_is_shown(load, read):
 
 def test_ours_reads_the_benchmark_of_training(load):
     ours = load("toolkits.ours").Ours("auto", trains=True, decodes=True)
-    assert ours.tokens_per_second('corpus: 3 pairs\n{"tokens_per_second": 4708}\n') == 4708
+    output = 'corpus: 3 pairs\n{"tokens_per_second": 4708, "precision": "bfloat16"}\n'
+    assert (ours.tokens_per_second(output), ours.precision_used(output)) == (4708, "bfloat16")
+
+
+def test_the_type_of_products_of_a_peer_is_known(load):
+    assert load("toolkits.peer_joeynmt").JoeyNMT().precision_used("") == "float32"
+    assert load("toolkits.peer_ctranslate2").CTranslate2("int8").precision_used("") == "int8"
 
 
 def test_products_of_ours_are_those_of_the_benchmark_of_training(load):
@@ -163,9 +169,14 @@ def test_programs_take_turns(load):
 
 def test_rows_of_training_have_medians_and_ratios(load):
     programs = [SimpleNamespace(name=name, multiplications=lambda: 10**6) for name in ("ours, auto", "peer")]
-    rows = load("peers").training_rows(programs, {"ours, auto": [900, 100, 1000], "peer": [100, 90, 500]})
+    speeds = {"ours, auto": [900, 100, 1000], "peer": [100, 90, 500]}
+    results = {
+        name: [{"tokens_per_second": speed, "precision": "bfloat16"} for speed in values]
+        for name, values in speeds.items()
+    }
+    rows = load("peers").training_rows(programs, results)
     assert rows[0] == {
-        **{"program": "ours, auto", "megaflop_per_token": 6.0},
+        **{"program": "ours, auto", "precision": "bfloat16", "megaflop_per_token": 6.0},
         **{"tokens_per_second": 900, "slowest": 100, "fastest": 1000},
     }
     assert (rows[1]["tokens_per_second"], rows[1]["ours, auto / this"]) == (100, 9.0)
@@ -174,7 +185,8 @@ def test_rows_of_training_have_medians_and_ratios(load):
 def test_rows_of_decoding_have_medians_and_ratios(load):
     def result(speed):
         row = {"sentences_per_second": speed, "p50_ms": speed / 10, "p99_ms": speed / 5}
-        return {"beam_1": {**row, "sentences_per_second": 3 * speed}, "beam_5": row, "mean_length": 12.5, "bleu": 30.1}
+        greedy = {**row, "sentences_per_second": 3 * speed}
+        return {"beam_1": greedy, "beam_5": row, "mean_length": 12.5, "bleu": 30.1, "precision": "int8"}
 
     programs = [SimpleNamespace(name=name) for name in ("ours, float32", "peer")]
     results = {"ours, float32": [result(400), result(100), result(500)], "peer": [result(50), result(40), result(90)]}

@@ -56,23 +56,25 @@ def in_turns(programs: Sequence[Program], rounds: int, measure: Callable[[Progra
     return found
 
 
-def training_rows(programs: Sequence[Program], speeds: dict[str, list[float]]) -> list[dict[str, Any]]:
+def training_rows(programs: Sequence[Program], results: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """A row a program: median, range, and how often as fast each of ours is."""
+    speeds = {name: [result["tokens_per_second"] for result in found] for name, found in results.items()}
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     rows = []
     for program in programs:
         row: dict[str, Any] = {
             "program": program.name,
+            "precision": results[program.name][-1]["precision"],
             "megaflop_per_token": round(megaflop(program.multiplications()), 1),
             "tokens_per_second": round(medians[program.name]),
             "slowest": round(min(speeds[program.name])),
             "fastest": round(max(speeds[program.name])),
         }
-        rows.append(row | ratios(row, "tokens_per_second", medians))
+        rows.append(row | ratios(row, medians))
     return rows
 
 
-def ratios(row: dict[str, Any], figure: str, medians: dict[str, float], *, suffix: str = "") -> dict[str, float]:
+def ratios(row: dict[str, Any], medians: dict[str, float], suffix: str = "") -> dict[str, float]:
     """For each of ours, how often as much it does as this row's program; nothing where the row is one of ours."""
     if row["program"].startswith("ours"):
         return {}
@@ -91,7 +93,7 @@ def decoding_rows(programs: Sequence[Program], results: dict[str, list[dict[str,
 
     rows = []
     for program in programs:
-        row: dict[str, Any] = {"program": program.name}
+        row: dict[str, Any] = {"program": program.name, "precision": results[program.name][-1]["precision"]}
         for beam in reversed(BEAMS):
             row[f"beam_{beam}_sentences_per_second"] = round(median(program.name, beam, "sentences_per_second"))
         for column in ("p50_ms", "p99_ms"):
@@ -99,7 +101,7 @@ def decoding_rows(programs: Sequence[Program], results: dict[str, list[dict[str,
         row |= {name: results[program.name][-1][name] for name in ("mean_length", "bleu")}
         for beam in reversed(BEAMS):
             speeds = {name: median(name, beam, "sentences_per_second") for name in results}
-            row |= ratios(row, "sentences_per_second", speeds, suffix=f", beam {beam}")
+            row |= ratios(row, speeds, f", beam {beam}")
         rows.append(row)
     return rows
 
@@ -112,12 +114,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(columns), *body))
 
 
+def measure_training(program: Program, place: Workplace, round_: int) -> dict[str, Any]:
+    """One run's figures."""
+    output = place.measured(program.training(place, round_))
+    speed = figure(program.tokens_per_second, output)
+    return {"tokens_per_second": speed, "precision": program.precision_used(output)}
+
+
 def measure_decoding(program: Program, place: Workplace) -> dict[str, Any]:
     """One run's figures, with length and BLEU of its translations."""
     output = place.work / "translations.txt"
     wanted: dict[str, Any] = {"input": str(place.text("test", place.source)), "output": str(output)}
     wanted |= {"sentences": SENTENCES, "beams": list(BEAMS), "singles": SINGLES}
-    result = figure(last_object, place.measured(program.decoding(place, wanted)))
+    answer = place.measured(program.decoding(place, wanted))
+    result = figure(last_object, answer) | {"precision": program.precision_used(answer)}
     found = list(read_lines(output))
     lengths = [len(ids) for ids in Tokenizer.load(place.tokenizer).encode(found)]
     references = list(read_lines(place.text("test", place.target)))[: len(found)]
@@ -141,12 +151,8 @@ def compare(options: argparse.Namespace, place: Workplace) -> dict[str, Any]:
     result: dict[str, Any] = {"processor": processor(), "threads": place.threads, "rounds": options.rounds}
     if "training" in options.measure:
         chosen = [program for program in programs if program.trains]
-
-        def tokens_per_second(program: Program, round_: int) -> float:
-            return figure(program.tokens_per_second, place.measured(program.training(place, round_)))
-
-        speeds = in_turns(chosen, options.rounds, tokens_per_second)
-        result["training"] = training_rows(chosen, speeds)
+        found = in_turns(chosen, options.rounds, lambda program, round_: measure_training(program, place, round_))
+        result["training"] = training_rows(chosen, found)
     if "decoding" in options.measure:
         chosen = [program for program in programs if program.decodes]
         for program in chosen:

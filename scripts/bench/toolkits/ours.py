@@ -60,6 +60,10 @@ class Ours(Program):
         command += ["--output", str(model), "--overwrite", "--max-epochs", str(EPOCHS)]
         once(model, [EPOCHS, DECODER], lambda: run(command, place.threads, model.with_name("model.log")))
 
+    def precision_used(self, output: str) -> str:
+        """What `auto` has chosen."""
+        return last_object(output)["precision"]
+
     def multiplications(self) -> int:
         """One cell, whose input is embedding and context; keys and query; readout to the tied output matrix."""
         context = 2 * ENCODER

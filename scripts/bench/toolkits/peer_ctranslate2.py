@@ -28,7 +28,7 @@ class CTranslate2(Program):
         """Args:
         compute_type: `int8` or `float32`.
         """
-        self.compute_type = compute_type
+        self.compute_type = self.precision = compute_type
         self.name = f"CTranslate2 4.8, {compute_type}"
 
     def _folder(self, place: Workplace) -> Path:

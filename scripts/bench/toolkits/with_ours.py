@@ -13,7 +13,8 @@ def main() -> None:
     translator = Translator.from_pretrained(
         wanted["model"], threads=wanted["threads"], precision=wanted["precision"], device="cpu"
     )
-    answer(measure(lambda lines, beam: translator.translate(lines, beam_size=beam), wanted))
+    result = measure(lambda lines, beam: translator.translate(lines, beam_size=beam), wanted)
+    answer({**result, "precision": str(translator.precision).removeprefix("torch.")})
 
 
 if __name__ == "__main__":

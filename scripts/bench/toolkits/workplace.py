@@ -183,6 +183,7 @@ class Program:
 
     name = ""
     notes: ClassVar[list[str]] = []
+    precision = "float32"
     trains = True
     decodes = True
 
@@ -191,6 +192,10 @@ class Program:
 
     def prepare_decoding(self, place: Workplace) -> None:
         """Trains the model that decodes, long enough for lengths of a real one."""
+
+    def precision_used(self, output: str) -> str:
+        """Type of matrix products, where the output of a command tells it."""
+        return self.precision
 
     def multiplications(self) -> int:
         """In matrix products, a target token, forward, with a source as long as the target."""
