@@ -250,10 +250,19 @@ def test_timing_translates_everything_with_each_beam(load, tmp_path):
 
     wanted = {"input": tmp_path / "in", "output": tmp_path / "out", "sentences": 2, "beams": [1, 5], "singles": 1}
     result = load("timing").measure(translate, wanted)
-    assert calls == [(2, 1), (2, 1), (1, 1), (2, 5), (2, 5), (1, 5)]
+    assert calls == [*[(2, 1)] * 4, (1, 1), *[(2, 5)] * 4, (1, 5)]  # warm-up and three passes, then one alone
     assert (tmp_path / "out").read_text(encoding="utf-8") == "one 5\ntwo 5\n"
     assert set(result) == {"beam_1", "beam_5"}
     assert all(row["sentences_per_second"] > 0 and 0 <= row["p50_ms"] <= row["p99_ms"] for row in result.values())
+
+
+def test_timing_of_a_slow_program_is_cut_short(load, tmp_path, monkeypatch):
+    (tmp_path / "in").write_text("one\ntwo\n", encoding="utf-8")
+    clock = iter([0.0, 12.0])  # of one pass
+    monkeypatch.setattr(load("timing").time, "perf_counter", lambda: next(clock))
+    wanted = {"input": tmp_path / "in", "output": tmp_path / "out", "sentences": 9, "beams": [5], "singles": 0}
+    result = load("timing").measure(lambda lines, beam: lines, wanted)
+    assert result == {"beam_5": {"sentences_per_second": 2 / 12}}
 
 
 def test_timing_refuses_translations_that_are_missing(load, tmp_path):
