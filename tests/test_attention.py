@@ -46,28 +46,34 @@ def test_attend_equals_bahdanau_equations() -> None:
 
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("with_terms", [False, True])
 class TestAttentiveGRU:
+    def _terms(self, with_terms: bool) -> list[Tensor]:
+        """What the previous tokens add to the queries, if anything."""
+        return [_random(T, B, A)] if with_terms else []
+
     def _mask(self, masked: bool) -> Tensor | None:
         return torch.tensor([[0.0, 1.5, 1.5, 1.5]], dtype=torch.float64).expand(B, H) if masked else None
 
-    def test_gradients(self, reset_after: bool, masked: bool) -> None:
+    def test_gradients(self, reset_after: bool, masked: bool, with_terms: bool) -> None:
         mask = self._mask(masked)
 
         def run(*a: Tensor) -> tuple[Tensor, ...]:
-            return attentive_gru(*a[:4], _bias(), *a[4:], mask, reset_after)[:2]
+            return attentive_gru(*a[:4], _bias(), *a[4:9], mask, reset_after, *a[9:])[:2]
 
-        assert torch.autograd.gradcheck(run, _inputs())
+        assert torch.autograd.gradcheck(run, _inputs() + self._terms(with_terms))
 
-    def test_equals_single_steps(self, reset_after: bool, masked: bool) -> None:
+    def test_equals_single_steps(self, reset_after: bool, masked: bool, with_terms: bool) -> None:
         x, h, keys, values, v, query, of_context, u, b = _inputs()
         mask = self._mask(masked)
         states, contexts, weights = attentive_gru(
-            x, h, keys, values, _bias(), v, query, of_context, u, b, mask, reset_after
+            x, h, keys, values, _bias(), v, query, of_context, u, b, mask, reset_after, *self._terms(with_terms)
         )
         if masked:  # single steps see no mask; decoding has none
             return
         for t in range(T):
-            context, alpha = attend(h @ (2 * query).t(), keys, values, 2 * v, _bias())
+            added = sum(terms[t] for terms in self._terms(with_terms))
+            context, alpha = attend(h @ (2 * query).t() + added, keys, values, 2 * v, _bias())
             h = gru_step(x[t] + context @ of_context.t(), h, u, b, reset_after)
             torch.testing.assert_close(states[t], h)
             torch.testing.assert_close(contexts[t], context)

@@ -85,9 +85,10 @@ class TestOnePath:
             assert (together[i, t:] == 0).all()
 
 
-def test_equals_the_papers_equations() -> None:
-    """Bahdanau et al. 2015, appendix A, written out for one sentence and three target tokens."""
-    model = _model(reset_after=False, readout="maxout")
+@pytest.mark.parametrize("query_token", [False, True])
+def test_equals_the_papers_equations(query_token: bool) -> None:
+    """Bahdanau et al. 2015, appendix A, for one sentence and three target tokens; the query may see y_{t-1} besides."""
+    model = _model(reset_after=False, readout="maxout", query_token=query_token)
     source, target = [4, 5, 6, EOS], [BOS, 7, 8, EOS]
     embed = model.source_embedding.weight  # type: ignore[union-attr]
 
@@ -111,7 +112,8 @@ def test_equals_the_papers_equations() -> None:
     total = torch.zeros((), dtype=torch.float64)
     for previous, label in itertools.pairwise(target):
         y = model.target_embedding.weight[previous]
-        e = torch.stack([d.score @ torch.tanh(d.query @ s + d.key.weight @ h + d.key.bias) for h in states])
+        query = d.query @ s + (d.query_token @ y if query_token else 0)
+        e = torch.stack([d.score @ torch.tanh(query + d.key.weight @ h + d.key.bias) for h in states])
         c = sum(a * h for a, h in zip(torch.softmax(e, 0), states, strict=True))
         s = gru(torch.cat((y, c)), s, d.gru.weight_input[0], d.gru.bias_input[0], d.gru.weight_recurrent[0])
         t = (d.readout.weight @ torch.cat((s, c, y)) + d.readout.bias).view(-1, 2).max(-1).values

@@ -87,10 +87,15 @@ class PreparedModel:
         both = torch.cat((input_context, of_context))  # (3H + R, C)
         # a context is a mean and far below its bound: with a step of its own its rounding errors halve
         self.from_context = Product(both, dtype=products)
-        weight = torch.cat((input_embedding, of_embedding))  # (3H + R, E)
-        bias = torch.cat((gru.bias_input[0], decoder.readout.bias))
+        weights, biases = [input_embedding, of_embedding], [gru.bias_input[0], decoder.readout.bias]  # (3H + R, E)
+        self.given_split: int | None = None
+        if decoder.attention and decoder.query_token is not None:  # A columns more
+            self.given_split = len(both)
+            weights.append(2 * decoder.query_token)
+            biases.append(biases[0].new_zeros(self.width))
+        weight, bias = torch.cat(weights), torch.cat(biases)
         self.embedding = model.target_embedding.weight.detach().clone()
-        self.table: Tensor | None = None  # (V, 3H + R)
+        self.table: Tensor | None = None  # (V, 3H + R [+ A])
         if len(self.embedding) * len(weight) <= TABLE_NUMBERS:
             self.table = torch.addmm(bias, self.embedding, weight.t())
         else:
@@ -121,9 +126,11 @@ class PreparedModel:
         h, weights = state.hidden, None
         size, hypotheses = h.shape[-1], len(tokens) // memory.size
         recurrent = self.from_state(h)  # (rows, A + 3H) or (rows, A + 2H)
-        given = self._given(tokens)  # (rows, 3H + R)
+        given = self._given(tokens)  # (rows, 3H + R [+ A])
         if self.attention:
             query, recurrent = recurrent[:, : self.width], recurrent[:, self.width :]
+            if self.given_split is not None:
+                query, given = query + given[:, self.given_split :], given[:, : self.given_split]
             # a sentence alone has no padding
             bias = memory.bias if memory.size > 1 else None
             context, weights = attend(query, memory.keys, memory.values, self.score, bias)
@@ -141,7 +148,10 @@ class PreparedModel:
         return self.output(read), DecoderState(hidden, torch.stack(upper, 1) if upper else state.upper), weights
 
     def _given(self, tokens: Tensor) -> Tensor:
-        """(rows, 3H + R): what the previous pieces give to the GRU's input and to the readout, biases included."""
+        """(rows, 3H + R [+ A]): what the previous pieces give to the GRU's input, to the readout and to the query.
+
+        Biases are included.
+        """
         if self.table is not None:
             return self.table.index_select(0, tokens)
         return self.from_embedding(self.embedding.index_select(0, tokens))

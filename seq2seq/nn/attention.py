@@ -59,6 +59,7 @@ class _AttentiveGRU(torch.autograd.Function):
         bias_recurrent: Tensor,
         mask: Tensor | None,
         reset_after: bool,
+        query_terms: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype = product_dtype(h)
         steps, width = x.shape[0], weight_query.shape[0]
@@ -77,6 +78,8 @@ class _AttentiveGRU(torch.autograd.Function):
             for t in range(steps):
                 products = (tape.product_input(t)[0] @ from_state).to(h.dtype)
                 query = queries[t].copy_(products[:, :width])
+                if query_terms is not None:
+                    query += query_terms[t]
                 torch.add(keys, query[:, None], out=activation).sigmoid_()
                 scores = torch.mm(activation.view(-1, width), doubled_v).view(batch, length)
                 torch.softmax(scores.add_(bias), -1, out=weights[t])
@@ -84,6 +87,7 @@ class _AttentiveGRU(torch.autograd.Function):
                 terms = x[t] + (contexts[t].to(dtype) @ from_context).to(h.dtype)
                 tape.advance(t, terms[None], products[None], bias_row, inner_weight)
         ctx.save_for_backward(keys, values, v, weight_context, weight_recurrent)
+        ctx.has_query_terms = query_terms is not None
         ctx.tape, ctx.contexts, ctx.weights, ctx.queries, ctx.weight_state = (
             tape,
             contexts,
@@ -143,6 +147,7 @@ class _AttentiveGRU(torch.autograd.Function):
                 reverse.bias_grad()[0],
                 None,
                 None,
+                reverse.grads[:, 0, :, :width] if ctx.has_query_terms else None,
             )
 
 
@@ -159,6 +164,7 @@ def attentive_gru(
     bias_recurrent: Tensor,
     mask: Tensor | None = None,
     reset_after: bool = True,
+    query_terms: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """T steps of a GRU whose input is [embedding; context], the context attended to with the previous state.
 
@@ -175,10 +181,12 @@ def attentive_gru(
         bias_recurrent: (H,) b_n.
         mask: (B, H) dropout mask on the state that enters the products.
         reset_after: Reset gate after the recurrent product or before it.
+        query_terms: (T, B, A) what the previous tokens add to the doubled queries, in the type of products.
 
     Returns:
         States (T, B, H), contexts (T, B, C), attention weights (T, B, S; no gradient flows through these).
     """
     return _AttentiveGRU.apply(
-        x, h, keys, values, bias, v, weight_query, weight_context, weight_recurrent, bias_recurrent, mask, reset_after
-    )
+        x, h, keys, values, bias, v, weight_query, weight_context, weight_recurrent, bias_recurrent, mask, reset_after,
+        query_terms,
+    )  # fmt: skip

@@ -57,6 +57,9 @@ class DecoderState(NamedTuple):
 class Decoder(nn.Module):
     """s_t = GRU(s_{t-1}, [y_{t-1}; c_t]), then further layers, then the readout (Bahdanau et al. 2015, appendix A.2.2).
 
+    The attention's query is W s_{t-1} as in the paper, or W s_{t-1} + V y_{t-1}: a decoder that knows the token which
+    it wrote last finds its place in the source sooner. V y_{t-1} leaves the loop over time.
+
     With attention `none` the context c is the same at every step (Cho et al. 2014).
     """
 
@@ -67,6 +70,9 @@ class Decoder(nn.Module):
         self.attention = config.attention == "bahdanau"
         if self.attention:
             self.query = nn.Parameter(torch.empty(config.attention_size, size))
+            self.query_token = (
+                nn.Parameter(torch.empty(config.attention_size, embedding)) if config.query_token else None
+            )
             self.key = nn.Linear(context, config.attention_size)
             self.score = nn.Parameter(torch.empty(config.attention_size))
         else:
@@ -120,9 +126,11 @@ class Decoder(nn.Module):
         mask = gru.state_mask(memory.size)
         weights = None
         if self.attention:
+            query_terms = None if self.query_token is None else F.linear(embedded, 2 * self.query_token)
             states, contexts, weights = attentive_gru(
                 terms, state.hidden, memory.keys, memory.values, memory.bias, self.score, self.query, weight_context,
                 gru.weight_recurrent[0], gru.bias_recurrent[0], None if mask is None else mask[0], gru.reset_after,
+                query_terms,
             )  # fmt: skip
         else:
             terms = terms + linear(memory.summary, weight_context)
@@ -150,6 +158,8 @@ class Decoder(nn.Module):
         gru, weights = self.gru, None
         if self.attention:
             query = linear(state.hidden, 2 * self.query)
+            if self.query_token is not None:
+                query = query + linear(embedded, 2 * self.query_token)
             context, weights = attend(query, memory.keys, memory.values, 2 * self.score, memory.bias)
         else:
             context = memory.summary.repeat_interleave(len(embedded) // memory.size, 0)

@@ -45,7 +45,7 @@ class NgramLayer(nn.Module):
         real = torch.arange(pieces.shape[1] + 1, device=pieces.device) <= lengths[:, None]  # (W, S + 1)
         marked = F.pad(pieces + 1, (1, 0))
         keys, code = [], torch.zeros_like(marked)
-        for n in range(self.longest):
+        for n in range(min(self.longest, marked.shape[1])):  # a text has no longer n-grams
             steps = marked.shape[1] - n
             code = code[:, :steps] * 1_000_003 + marked[:, n:] + 1
             mixed = (code ^ (code >> 29)) * 0x1B873593 + n
