@@ -85,12 +85,18 @@ class TestOnePath:
             assert (together[i, t:] == 0).all()
 
 
-@pytest.mark.parametrize("query_token", [False, True])
-def test_equals_the_papers_equations(query_token: bool) -> None:
-    """Bahdanau et al. 2015, appendix A, for one sentence and three target tokens; the query may see y_{t-1} besides."""
-    model = _model(reset_after=False, readout="maxout", query_token=query_token)
+@pytest.mark.parametrize("beyond", [False, True])
+def test_equals_the_papers_equations(beyond: bool) -> None:
+    """Bahdanau et al. 2015, appendix A, for one sentence and three target tokens.
+
+    Beyond the paper embeddings are scaled, and attended to beside the states, and the query sees y_{t-1}.
+    """
+    model = _model(
+        reset_after=False, readout="maxout", query_token=beyond, attend_embedding=beyond, scale_embedding=beyond
+    )
     source, target = [4, 5, 6, EOS], [BOS, 7, 8, EOS]
-    embed = model.source_embedding.weight  # type: ignore[union-attr]
+    scale = 6**0.5 if beyond else 1.0
+    embed = scale * model.source_embedding.weight  # type: ignore[union-attr]
 
     def gru(x: Tensor, h: Tensor, w: Tensor, b: Tensor, u: Tensor) -> Tensor:
         size = len(h)
@@ -107,12 +113,14 @@ def test_equals_the_papers_equations(query_token: bool) -> None:
     for token in reversed(source):
         backward.append(gru(embed[token], backward[-1], *(part[1] for part in parts)))
     states = [torch.cat(pair) for pair in zip(forward[1:], reversed(backward[1:]), strict=True)]
+    if beyond:
+        states = [torch.cat((h, embed[token])) for h, token in zip(states, source, strict=True)]
     d = model.decoder
     s = torch.tanh(d.initial.weight @ backward[-1] + d.initial.bias)
     total = torch.zeros((), dtype=torch.float64)
     for previous, label in itertools.pairwise(target):
-        y = model.target_embedding.weight[previous]
-        query = d.query @ s + (d.query_token @ y if query_token else 0)
+        y = scale * model.target_embedding.weight[previous]
+        query = d.query @ s + (d.query_token @ y if d.query_token is not None else 0)
         e = torch.stack([d.score @ torch.tanh(query + d.key.weight @ h + d.key.bias) for h in states])
         c = sum(a * h for a, h in zip(torch.softmax(e, 0), states, strict=True))
         s = gru(torch.cat((y, c)), s, d.gru.weight_input[0], d.gru.bias_input[0], d.gru.weight_recurrent[0])
@@ -144,7 +152,7 @@ def test_dropout_options_act_in_training_only() -> None:
 
 
 def test_word_dropout_takes_whole_words_without_rescaling() -> None:
-    model = _model(word_dropout=0.4)
+    model = _model(word_dropout=0.4, scale_embedding=False)
     embedded = model._embed(torch.full((1000,), 5), source=False)
     missing = (embedded == 0).all(-1)
     assert 0.33 < missing.float().mean() < 0.47

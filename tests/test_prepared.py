@@ -18,7 +18,7 @@ SMALL = ModelConfig(embedding_size=12, encoder_size=10, decoder_size=14, attenti
 SOURCE, LENGTHS = torch.tensor([[4, 5, 6, 7, 3], [9, 4, 3, 0, 0], [3, 0, 0, 0, 0]]), torch.tensor([5, 3, 1])
 KINDS = [
     {"attention": attention, "reset_after": reset_after, "readout": readout, "decoder_layers": layers,
-     "encoder_layers": 3 - layers, "query_token": (readout == "tanh") == reset_after}
+     "encoder_layers": 3 - layers, "query_token": (readout == "tanh") == reset_after, "attend_embedding": layers == 1}
     for attention, reset_after, readout, layers in itertools.product(
         ("bahdanau", "none"), (True, False), ("tanh", "maxout"), (1, 2)
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 from seq2seq.inference.prepared_encoder import PreparedEncoder
 from seq2seq.nn.attention import attend
 from seq2seq.nn.decoder import Decoder, DecoderState, Memory
+from seq2seq.nn.embedding import embedding_scale
 from seq2seq.nn.functional import tanh_
 from seq2seq.nn.gru import GRULayer
 from seq2seq.nn.product import Product
@@ -42,9 +43,12 @@ class PreparedModel:
         self.attention = model.decoder.attention
         self.encoder = PreparedEncoder(model.encoder, products)
         table = model.source_embedding or model.target_embedding
-        self.source_embedding = table.weight.detach().clone()
+        self.source_embedding = table.weight.detach() * embedding_scale(model.config)
         # states lie in (-1, 1), and the encoder's residual connections add them up
         self.context_bound = float(model.config.encoder_layers) if self.attention else 1.0
+        self.attends_embedding = model.decoder.attends_embedding
+        if self.attends_embedding:
+            self.context_bound = max(self.context_bound, float(self.source_embedding.abs().max()))
         self._prepare_memory(model.decoder, products)
         self._prepare_recurrence(model.decoder, products)
         self._prepare_embedding(model, products)
@@ -94,7 +98,7 @@ class PreparedModel:
             weights.append(2 * decoder.query_token)
             biases.append(biases[0].new_zeros(self.width))
         weight, bias = torch.cat(weights), torch.cat(biases)
-        self.embedding = model.target_embedding.weight.detach().clone()
+        self.embedding = model.target_embedding.weight.detach() * embedding_scale(model.config)
         self.table: Tensor | None = None  # (V, 3H + R [+ A])
         if len(self.embedding) * len(weight) <= TABLE_NUMBERS:
             self.table = torch.addmm(bias, self.embedding, weight.t())
@@ -111,7 +115,10 @@ class PreparedModel:
         bias = states.new_zeros(batch, steps).masked_fill_(padding, -torch.inf)
         if not self.attention:
             nothing, summary = states.new_empty(batch, 0, 0), self.summarize(torch.cat((last, first), -1)).tanh_()
-            return Memory(nothing, nothing, bias, summary, source_lengths)
+            # what the one context gives to every step takes the place of the states, which no step reads
+            return Memory(self.from_context(summary)[:, None], nothing, bias, summary, source_lengths)
+        if self.attends_embedding:
+            states = torch.cat((states, embedded), -1)
         values = states.transpose(0, 1).contiguous()
         keys = self.key(values.flatten(0, 1)).view(batch, steps, -1)
         return Memory(values, keys, bias, first, source_lengths)
@@ -137,7 +144,7 @@ class PreparedModel:
             terms = self.from_context(context, given)
         else:
             context = memory.summary.repeat_interleave(hypotheses, 0) if self.upper else memory.summary
-            terms = given + self.from_context(memory.summary).repeat_interleave(hypotheses, 0)
+            terms = given + memory.values[:, 0].repeat_interleave(hypotheses, 0)
         hidden = _gates(terms[:, : 3 * size], recurrent, h, self.inner)
         output, upper = hidden, []
         for i, layer in enumerate(self.upper):

@@ -1,7 +1,7 @@
 """GRU decoder with deep readout, with additive attention or one fixed summary of the source.
 
 Shapes: B batch, S source length, T target length, rows = B * K hypotheses, E embedding, H state, C context,
-A attention, L decoder layers.
+D one direction of the encoder, A attention, L decoder layers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from seq2seq.nn.gru import GRULayer, gru_step
 class Memory(NamedTuple):
     """What the decoder reads of a batch of B encoded sentences."""
 
-    values: Tensor  # (B, S, C) encoder states
+    values: Tensor  # (B, S, C) encoder states, perhaps with embeddings beside them
     keys: Tensor  # (B, S, A) doubled attention keys; (B, 0, 0) without attention
     bias: Tensor  # (B, S) zero at tokens, minus infinity at padding
-    summary: Tensor  # (B, C) the fixed summary, or (B, C / 2) the backward state at the first token
+    summary: Tensor  # (B, C) the fixed summary, or (B, D) the backward state at the first token
     lengths: Tensor  # (B,) source tokens
 
     @property
@@ -60,6 +60,9 @@ class Decoder(nn.Module):
     The attention's query is W s_{t-1} as in the paper, or W s_{t-1} + V y_{t-1}: a decoder that knows the token which
     it wrote last finds its place in the source sooner. V y_{t-1} leaves the loop over time.
 
+    What is attended to are the encoder's states, or each of them with its token's embedding beside it: words that are
+    seldom seen then reach the readout by a short way (as in Nguyen & Chiang 2018, arXiv:1710.01329, and others).
+
     With attention `none` the context c is the same at every step (Cho et al. 2014).
     """
 
@@ -68,6 +71,8 @@ class Decoder(nn.Module):
         self.config = config
         embedding, size, context = config.embedding_size, config.decoder_size, 2 * config.encoder_size
         self.attention = config.attention == "bahdanau"
+        self.attends_embedding = self.attention and config.attend_embedding
+        context += embedding if self.attends_embedding else 0
         if self.attention:
             self.query = nn.Parameter(torch.empty(config.attention_size, size))
             self.query_token = (
@@ -89,9 +94,9 @@ class Decoder(nn.Module):
         """Memory of a batch.
 
         Args:
-            states: (S, B, C) encoder states.
-            last: (B, C / 2) forward direction's last state.
-            first: (B, C / 2) backward direction's state at the first token.
+            states: (S, B, C) encoder states, with embeddings beside them where these are attended to.
+            last: (B, D) forward direction's last state.
+            first: (B, D) backward direction's state at the first token.
             lengths: (B,) source tokens.
         """
         steps, batch = states.shape[:2]

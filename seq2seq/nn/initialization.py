@@ -14,8 +14,10 @@ def initialize(module: nn.Module, config: EncoderConfig) -> None:
 
     Biases are zero. Recurrent matrices are orthogonal (Saxe et al. 2014) with `orthogonal_recurrent`. With Glorot and
     He initialisation, whose spread follows from the sizes of a matrix, embeddings are normal with standard deviation
-    E^-1/2, so that logits of a tied output layer start near unit variance.
+    E^-1/2, so that logits of a tied output layer start near unit variance. A model on the meta device has no numbers.
     """
+    if any(parameter.is_meta for parameter in module.parameters()):
+        return
     for name, parameter in module.named_parameters():
         kind = name.rsplit(".", 1)[-1]
         if "bias" in kind:

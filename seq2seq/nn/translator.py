@@ -53,7 +53,10 @@ class TranslationModel(nn.Module):
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """Memory of B sentences from ids (B, S), padded, and lengths (B,)."""
-        states, last, first = self.encoder(self._embed(source.t(), source=True), source_lengths)
+        embedded = self._embed(source.t(), source=True)
+        states, last, first = self.encoder(embedded, source_lengths)
+        if self.decoder.attends_embedding:
+            states = torch.cat((states, embedded), -1)
         return self.decoder.remember(states, last, first, source_lengths)
 
     def _readouts(self, batch: Batch, passes: int = 1) -> tuple[Tensor, Tensor, Tensor]:
