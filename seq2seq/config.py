@@ -11,13 +11,14 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import textwrap
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from seq2seq.errors import ConfigError, nearest
+from seq2seq.errors import ConfigError, nearest, shown
 
 T = TypeVar("T")
 
@@ -76,6 +77,8 @@ class EncoderConfig:
 
     embedding_size: int = 256
     """E, the size of embeddings."""
+    scale_embedding: bool = True
+    """Embeddings are multiplied by the root of E: larger inputs, and larger steps than those of the output layer."""
     encoder_size: int = 256
     """State of each of the encoder's two directions; C is twice that."""
     encoder_layers: int = 1
@@ -112,6 +115,10 @@ class ModelConfig(EncoderConfig):
     """Decoder GRU layers; the ones above the first take [output; context], with residual connections."""
     attention_size: int = 256
     """A, the hidden layer of the attention."""
+    query_token: bool = True
+    """The attention's query sees the previous token, not only the previous state as in Bahdanau et al. 2015."""
+    attend_embedding: bool = True
+    """What attention gives holds the source tokens' embeddings beside the encoder's states: a short way for words."""
     readout: Literal["tanh", "maxout"] = "tanh"
     """Deep output: tanh, or maxout over pairs as in the papers."""
     tie_output: bool = True
@@ -244,6 +251,20 @@ class SearchConfig:
     """Seed for sampling."""
     search_tokens: int = 10_000
     """Budget of a decoding batch: sentences x hypotheses x longest source."""
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """What a server takes on."""
+
+    batch_size: int = 64
+    """Most lines of text that are worked on together."""
+    queue_size: int = 512
+    """Most lines that wait; a request for which there is no place is answered with status 429."""
+    max_characters: int = 5000
+    """Most characters of a request's texts; more are answered with status 413."""
+    timeout: float = 30.0
+    """Seconds until a request that is not done is given up (status 503)."""
 
 
 @dataclass(frozen=True)
@@ -450,7 +471,7 @@ def from_flat(config: type[T], values: dict[str, Any], where: str = "configurati
     parts: dict[str, dict[str, Any]] = {section: {} for section in sections(config)}
     for name, value in values.items():
         if name not in names:
-            raise ConfigError(f"{where}: unknown option {name!r}{nearest(str(name), names)}")
+            raise ConfigError(f"{where}: unknown option {shown(name)}{nearest(str(name), names)}")
         cls = sections(config)[names[name]]
         hint = _hints(cls)[name]
         if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
@@ -458,8 +479,8 @@ def from_flat(config: type[T], values: dict[str, Any], where: str = "configurati
                 value = float(value)
             except ValueError:
                 pass
-        if not _accepts(hint, value):
-            raise ConfigError(f"{where}: {name} is {value!r}, expected {_expected(hint)}")
+        if not _accepts(hint, value) or (hint is float and not abs(value) <= sys.float_info.max):
+            raise ConfigError(f"{where}: {name} is {shown(value)}, expected {_expected(hint)}")
         parts[names[name]][name] = float(value) if hint is float else value
     if set(parts) == {""}:
         return config(**parts[""])
@@ -487,8 +508,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read configuration {path}: {error.strerror}; recipes are in configs/") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    # a date that does not exist is a ValueError, a sequence that opens a thousand others a RecursionError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())[:300]}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or any(isinstance(value, (dict, list)) for value in values.values()):
