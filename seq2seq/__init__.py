@@ -1,7 +1,7 @@
 """Recurrent sequence-to-sequence models: train a translator, translate with it.
 
-    from seq2seq import Translator
-    Translator.from_pretrained("runs/demo").translate(["A dog runs."], beam_size=5)
+from seq2seq import Translator
+Translator.from_pretrained("runs/demo").translate(["A dog runs."], beam_size=5)
 """
 
 from __future__ import annotations

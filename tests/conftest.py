@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def pytest_configure(config):
     os.environ["HF_HOME"] = config.seq2seq_caches.name
     # a second thread gains nothing at these sizes, and on a busy machine it costs: threads wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"
+    # a shell starts programs in its background with SIGINT ignored, and what they start would ignore it too
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     for name in ("HF_DATASETS_CACHE", "SEQ2SEQ_TRACEBACK"):

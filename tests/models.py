@@ -1,11 +1,14 @@
-"""Untrained translators in model directories, for tests that need no sense in what they say."""
+"""Untrained translators and classifiers in model directories, for tests that need no sense in what they say."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import torch
 
 from seq2seq.checkpoint import save_weights, start_model_directory
-from seq2seq.config import ModelConfig
+from seq2seq.config import ClassifierConfig, ModelConfig
+from seq2seq.nn.classifier import ClassificationModel
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -17,9 +20,28 @@ def write_model(directory, tokenizer: Tokenizer, seed: int, task: str = "transla
     sizes = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
     values = {**sizes, "initialization": "normal", "initialization_scale": 0.6, **options}
     vocabulary = tokenizer.vocab_size
-    model = TranslationModel(ModelConfig(**values), vocabulary, vocabulary, joint=True)
+    chosen = ModelConfig(**values)
+    model = TranslationModel(chosen, vocabulary, vocabulary, joint=True)
     config = {"task": task, "source": "en", "target": "fr", "source_vocab": vocabulary, "target_vocab": vocabulary,
-              "joint": True, "model": values, "options": {"max_length": 60}}  # fmt: skip
+              "joint": True, "model": asdict(chosen), "options": {"max_length": 60}}  # fmt: skip
+    start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
+    save_weights(directory, dict(model.state_dict()), {}, "")
+    return str(directory)
+
+
+def write_classifier(directory, tokenizer: Tokenizer, seed: int, labels=("cat", "dog"), **options) -> str:
+    torch.manual_seed(seed)
+    values = {
+        "embedding_size": 16,
+        "encoder_size": 12,
+        "initialization": "normal",
+        "initialization_scale": 0.6,
+        **options,
+    }
+    model = ClassificationModel(ClassifierConfig(**values), tokenizer.vocab_size, len(labels))
+    columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
+    config = {"task": "classification", "labels": list(labels), "several": False, "separator": "", "model": values,
+              "limits": {"max_length": 60, "long_texts": "windows", "max_windows": 3}, "options": columns}  # fmt: skip
     start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return str(directory)

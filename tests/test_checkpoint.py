@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from seq2seq import checkpoint
 from seq2seq.checkpoint import TrainingState
 from seq2seq.errors import ModelDirectoryError
 
-TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1.0, 2.0])}
 
 
 @pytest.fixture
@@ -27,7 +29,9 @@ def directory(tmp_path: Path) -> Path:
 
 def test_round_trip(directory: Path) -> None:
     saved = checkpoint.load_model(directory)
-    assert saved.config == {"format_version": checkpoint.FORMAT_VERSION, "task": "translation"}
+    digests = {name: [hashlib.sha256((directory / name).read_bytes()).hexdigest()]
+               for name in ("model.safetensors", "tokenizer.model")}  # fmt: skip
+    assert saved.config == {"format_version": checkpoint.FORMAT_VERSION, "task": "translation", "sha256": digests}
     assert saved.tokenizers == {"source": b"spm", "target": b"spm"}
     assert saved.tensors.keys() == TENSORS.keys()
     assert all(torch.equal(saved.tensors[name], TENSORS[name]) for name in TENSORS)
@@ -139,25 +143,62 @@ def test_a_stop_between_two_renames_loses_no_state(directory: Path, monkeypatch:
     assert [p.name for p in (directory / "training_state").iterdir()] == ["step-000000008"]
 
 
-def test_second_training_is_kept_out(directory: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from seq2seq import checkpoint\n"
-        "from seq2seq.errors import ModelDirectoryError\n"
-        "try:\n"
-        "    with checkpoint.exclusive(Path(sys.argv[1])): print('entered')\n"
-        "except ModelDirectoryError as error: print(error)\n"
-    )
+KILLED_AT_EACH_CALL = """
+import builtins, os, shutil, signal, sys
+from pathlib import Path
+import torch
+from seq2seq import checkpoint
+from seq2seq.checkpoint import TrainingState
 
-    def other() -> str:
-        return subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True).stdout
+def state(step):
+    return TrainingState({"w": torch.full((3,), float(step))}, {"progress": {"step": step}})
 
-    with checkpoint.exclusive(directory):
-        assert "another training is writing" in other()
-    assert other() == "entered\n"
+def die_at(wanted):
+    left = wanted
+    def counted(call):
+        def run(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **options)
+        return run
+    for name in ("fsync", "replace", "mkdir", "unlink", "rmdir", "open", "close"):
+        setattr(os, name, counted(getattr(os, name)))
+    builtins.open = counted(open)
+
+os.fsync = lambda descriptor: None  # a kill loses nothing that the system has; this is about the order of calls
+directory, killed = Path(sys.argv[1]), 0
+for again in (False, True):  # the next step, and the same step once more
+    for call in range(1000):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        checkpoint.save_training_state(directory, 3, state(3))
+        pid = os.fork()
+        if pid == 0:
+            die_at(call)
+            checkpoint.save_training_state(directory, 3 if again else 4, state(4))
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code in (0, -9), code
+        found = checkpoint.load_training_state(directory)
+        step = int(found.values["progress"]["step"])
+        assert step in (3, 4) and found.tensors["w"].tolist() == [step] * 3, (again, call)
+        assert checkpoint.last_step(directory) == step
+        if code == 0:
+            break
+        killed += 1
+        checkpoint.save_training_state(directory, 5, state(5))  # and what is left over does no harm
+        names = {p.name for p in (directory / "training_state").iterdir()}
+        assert names == {"step-000000005"}, names
+        assert checkpoint.last_step(directory) == 5
+print(killed)
+"""
 
 
-def test_clear_leaves_what_is_not_ours(directory: Path) -> None:
-    (directory / "notes.txt").write_text("mine")
-    assert not checkpoint.only_training_files(directory)
-    checkpoint.clear(directory)
-    assert [p.name for p in directory.iterdir()] == ["notes.txt"]
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_call_of_saving_leaves_a_whole_state(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_AT_EACH_CALL, str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 15

@@ -178,4 +178,4 @@ def test_what_is_no_classifier(tiny_model, trained, capsys):
     with pytest.raises(ModelDirectoryError, match="classification"):
         Translator.from_pretrained(trained)
     assert main(["train-classifier", "--data", "x", "--output", "y", "--encoder", str(trained)]) == 2
-    assert "holds a model for classification; give a translator's" in capsys.readouterr().err
+    assert "holds a model for classification, not a translator; give a translator's" in capsys.readouterr().err

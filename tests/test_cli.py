@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 
 from seq2seq import __version__
-from seq2seq.app import cli, commands
+from seq2seq.app import cli, commands, help
 from seq2seq.app.cli import main, parse_command
+from seq2seq.app.score import ScoreArguments
 from seq2seq.config import SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, field_docs, sections, to_flat
 from seq2seq.errors import ConfigError, CorpusError
 
@@ -95,13 +96,29 @@ def test_a_wrong_argument_is_told_with_what_was_expected(arguments, parts, capsy
 
 
 @pytest.mark.parametrize("name", list(commands.COMMANDS))
-def test_help_begins_with_an_example_and_tells_line_and_default(name, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "700")  # no line of help is broken
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_fits_a_screen_and_begins_with_an_example(name, flag, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
-        main([name, "--help"])
+        main([name, flag])
     assert not caught.value.code
     text = capsys.readouterr().out
-    assert text.startswith(f"Example:\n  seq2seq {name} ")
+    assert text.startswith(f"Example:\n  seq2seq {name}")
+    lines = text.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    for option in help.COMMON.get(name, "").split():
+        spelling = option.replace("_", "-")
+        assert any(word in text for word in (f"--{spelling} ", f"--no-{spelling} ", option.upper())), option
+
+
+@pytest.mark.parametrize("name", list(commands.COMMANDS))
+def test_all_help_tells_line_and_default_of_every_option(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "700")  # no line of help is broken
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help-all"])
+    assert not caught.value.code
+    text = capsys.readouterr().out
+    assert text.startswith(f"Example:\n  seq2seq {name}")
     trained = {"train": TrainTranslatorConfig, "train-classifier": TrainClassifierConfig}
     searching = [SearchConfig] if name in ("translate", "evaluate") else []
     sections_shown = list(sections(trained[name]).values()) if name in trained else searching
@@ -152,7 +169,7 @@ def raising(error: BaseException):
     def run(*_):
         raise error
 
-    return {"score": commands.Implementation(commands.ScoreArguments, run)}
+    return {"score": commands.Implementation(ScoreArguments, run)}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import sacrebleu
 from conftest import ROOT, TINY
 
-from seq2seq.app import commands
+from seq2seq.app import cli, commands
 from seq2seq.app.cli import main
 
 # empty, blank, long, NUL, other scripts, joined emoji, and what is a line break to Python but not in a file
@@ -78,7 +78,7 @@ def test_order_is_kept(run, tiny_model):
 def test_n_best_and_jsonl(run, tiny_model):
     words = ["translate", "--model", tiny_model, "A dog.", "", "Two dogs.", *FAST, "--n-best", "2"]
     code, out, _ = run(*words)
-    rows = [line.split("\t") for line in out.splitlines()]
+    rows = [line.split("\t") for line in out.split("\n")[:-1]]  # an untrained model writes all kinds of characters
     assert code == 0
     assert [row[:2] for row in rows] == [["1", "1"], ["1", "2"], ["2", "1"], ["3", "1"], ["3", "2"]]
     assert float(rows[0][2]) >= float(rows[1][2])
@@ -280,6 +280,4 @@ def test_a_signal_to_the_trainer_becomes_the_exit_code(run, monkeypatch, small_c
 
 
 def test_every_command_of_the_help_is_implemented():
-    assert list(commands.COMMANDS) == [
-        "train", "train-classifier", "translate", "classify", "evaluate", "score",
-    ]  # fmt: skip
+    assert set(commands.COMMANDS) == set(cli.COMMANDS)

@@ -179,3 +179,13 @@ def test_nothing_is_refused():
 def test_empty_translations_have_a_score():
     result = evaluate([""] * 6, REFERENCES[:6], sources=REFERENCES[:6])
     assert result.metrics[0].score == 0
+
+
+def test_ter_is_left_out_where_it_would_take_hours():
+    """A sentence against itself in another order; both systems count."""
+    short, long = ["a b", "c"], ["a b", "c d e " * 200]
+    assert [m.name for m in evaluate(long, short).metrics] == ["BLEU", "chrF2", "TER"]
+    for hypotheses, against in ((long, None), (short, long)):
+        found = evaluate(hypotheses, long, against=against, resamples=10)
+        assert [m.name for m in found.metrics] == ["BLEU", "chrF2"]
+        assert "TER is left out: line 2 has more than 300 words" in found.to_text()

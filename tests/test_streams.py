@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import Any
 
@@ -27,6 +28,15 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
         pass
     with output_file(None) as file:
         assert file is sys.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_told():
+    with (
+        pytest.raises(ConfigError, match="cannot write /dev/full: No space left on device"),
+        output_file("/dev/full") as file,
+    ):
+        file.write("x" * 100_000)
 
 
 def test_where_lines_come_from(tmp_path, monkeypatch):

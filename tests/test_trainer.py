@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import threading
@@ -17,9 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import OptimizationConfig, TrainingConfig
-from seq2seq.errors import UserError
+from seq2seq.errors import ModelDirectoryError, UserError
 from seq2seq.text.batching import Batch
 from seq2seq.training.trainer import MOST_SKIPPED, Interrupted, Trainer
+
+
+class Numbers(Batch):
+    """Rows of numbers in the place of ids."""
+
+    def halves(self) -> tuple[Batch, ...]:
+        middle = (len(self.source) + 1) // 2
+        parts = (self.source[:middle], self.source[middle:]) if middle < len(self.source) else (self.source,)
+        return tuple(Numbers(x, x, x, x) for x in parts)
+
+    def to(self, device: object) -> Batch:
+        return self
 
 
 class Regression(nn.Module):
@@ -57,7 +70,7 @@ class RegressionTask:
         for index in order[start:]:
             self.seen.append(index.tolist())
             x = torch.as_tensor(index)[:, None] / 40
-            yield Batch(x, x, x, x)
+            yield Numbers(x, x, x, x)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         assert not model.training
@@ -66,6 +79,12 @@ class RegressionTask:
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         self.saved.append({"weight": tensors["layer.weight"].clone(), **metrics})
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written outlasts the process anyway; only a loss of power asks for more."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def _trainer(directory: Path, task: RegressionTask, **options: Any) -> Trainer:
@@ -136,7 +155,10 @@ def _without_dropout(model: Regression):
 
 
 @pytest.mark.parametrize("stop_at", [1, 5, 10, 13, 20, 29])
-@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"schedule": "plateau", "plateau_patience": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"accumulate": 3, "log_every": 4}, {"schedule": "plateau", "plateau_patience": 0}, {"log_every": 7}],
+)
 def test_resumed_run_equals_unbroken_bit_for_bit(tmp_path: Path, stop_at: int, options: dict[str, Any]) -> None:
     scores = [3.0, 1.0, 2.0]
     unbroken, first, second = RegressionTask(), RegressionTask(), RegressionTask()
@@ -193,7 +215,7 @@ def test_schedule_is_the_same_after_a_resume(tmp_path: Path) -> None:
     def save_then_stop() -> None:
         kept()
         if part.progress.step == 13:  # in the second epoch
-            part.signal = signal.SIGINT
+            part.stop.number = signal.SIGINT
 
     part.save_state = save_then_stop  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
@@ -208,18 +230,217 @@ def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
     assert not _trainer(tmp_path, RegressionTask()).resume()
 
 
-def test_poisoned_steps_are_skipped_and_counted(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, RegressionTask(), max_epochs=1)
+def _log(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_poisoned_steps_are_skipped_counted_and_shown(tmp_path: Path) -> None:
+    """Steps whose loss is not finite leave everything as it was: the run equals one in which they did not happen."""
+    trainer = _trainer(tmp_path, RegressionTask(), max_epochs=1, log_every=1)
+    said: list[str] = []
+    trainer.say = said.append
     trainer.model.poison = {3, 4}  # type: ignore[assignment]
+    before: dict[int, list[Tensor]] = {}
+    plain = trainer._step
+
+    def step(*arguments: Any) -> Any:
+        number = trainer.progress.step + 1
+        before[number] = [trainer.model.layer.weight.clone(), *trainer.optimization.state().values()]
+        before[number] = [value.clone() for value in before[number]]
+        return plain(*arguments)
+
+    trainer._step = step  # type: ignore[method-assign]
     progress = trainer.run()
-    assert progress.skipped == 2 and torch.isfinite(trainer.model.layer.weight).all()
+    assert progress.skipped == 2 and progress.skipped_in_a_row == 0
+    averages = len(trainer.optimization.averages)
+    assert averages and all(map(torch.equal, before[3][:1], before[5][:1]))
+    moments = [[value for name, value in zip(["weight", *trainer.optimization.state()], kept, strict=False)
+                if name.startswith("optimizer")] for kept in (before[3], before[5])]  # fmt: skip
+    assert moments[0] and all(map(torch.equal, *moments))
+    assert not torch.equal(before[5][0], before[6][0])
+    assert [line for line in said if "skipped" in line] == [
+        "step 3: the loss is not finite, step skipped (1 so far)",
+        "step 4: the loss is not finite, step skipped (2 so far)",
+    ]
+    lines = [line for line in _log(tmp_path) if "loss" in line]
+    assert [line["skipped"] for line in lines] == [0, 0, 1, 2, 2, 2, 2, 2, 2, 2]
+    assert lines[2]["gradient_norm"] is None and all(math.isfinite(line["loss"]) for line in lines)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, RegressionTask(), max_epochs=1)
+    said: list[str] = []
+    trainer.say = said.append
+    seen = 0
+
+    def spoil(gradient: Tensor) -> Tensor:
+        nonlocal seen
+        seen += 1
+        return gradient * torch.nan if seen in (2, 5) else gradient
+
+    trainer.model.layer.weight.register_hook(spoil)
+    assert trainer.run().skipped == 2
+    assert "step 5: the gradient is not finite, step skipped (2 so far)" in said
+    assert torch.isfinite(trainer.model.layer.weight).all()
 
 
 def test_gives_up_when_nothing_is_finite(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, RegressionTask(), max_epochs=9)
-    trainer.model.poison = set(range(1000))  # type: ignore[assignment]
-    with pytest.raises(UserError, match=f"not finite {MOST_SKIPPED} steps in a row; lower --learning-rate"):
+    trainer = _trainer(tmp_path, RegressionTask(), max_epochs=9, save_every=1)
+    trainer.model.poison = set(range(15, 1000))  # type: ignore[assignment]
+    with pytest.raises(
+        UserError, match=f"the loss was not finite {MOST_SKIPPED} steps in a row; lower --learning-rate"
+    ):
         trainer.run()
+    resumed = _trainer(tmp_path, RegressionTask(), max_epochs=9)
+    assert resumed.resume() and torch.isfinite(resumed.model.layer.weight).all()
+    # those in a row are counted over a resume, too
+    assert resumed.progress.skipped_in_a_row == MOST_SKIPPED - 1
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
+    task = RegressionTask()
+    task.scores = [float("nan"), 1.0, float("nan")]
+    assert _trainer(tmp_path, task).run().best_step == 20
+    assert [saved["step"] for saved in task.saved] == [20]
+    hopeless = RegressionTask()
+    hopeless.scores = [float("nan")] * 3
+    with pytest.raises(UserError, match="no validation gave a finite bleu, so no model was written"):
+        _trainer(tmp_path / "b", hopeless).run()
+
+
+class Crowded(Regression):
+    """Memory is not enough for more than so many rows at once; found out in the middle of the step."""
+
+    def __init__(self, most: int, error: Exception, late: bool) -> None:
+        super().__init__()
+        self.most, self.error, self.late, self.refused = most, error, late, 0
+
+    def loss(self, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, int]:
+        total, count = super().loss(batch, smoothing)
+        if count > self.most:
+            self.refused += 1
+            if not self.late:
+                raise self.error
+            total.register_hook(self._refuse)
+        return total, count
+
+    def _refuse(self, gradient: Tensor) -> Tensor:
+        raise self.error
+
+
+class Halved(RegressionTask):
+    """The same numbers in batches of two: what accumulation would be given."""
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        return [half for index in super().order(epoch) for half in np.split(index, 2)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_out_of_memory_equals_accumulation_over_halves_bit_for_bit(tmp_path, monkeypatch, late, accumulate) -> None:
+    """With dropout: its draws must not depend on what a step that failed had drawn."""
+    monkeypatch.setattr("seq2seq.training.trainer.free_memory", lambda device: None)  # nothing to free, and slow
+    split = _trainer(tmp_path / "split", RegressionTask(), accumulate=accumulate, max_epochs=2, log_every=1)
+    split.model = Crowded(2, MemoryError(), late)
+    split.optimization = type(split.optimization)(split.model, split.config)
+    said: list[str] = []
+    split.say = said.append
+    accumulated = _trainer(tmp_path / "acc", Halved(), accumulate=2 * accumulate, max_epochs=2, log_every=1)
+    steps = split.run().step
+    assert accumulated.run().step == steps == split.progress.halved == split.model.refused
+    assert torch.equal(split.model.layer.weight, accumulated.model.layer.weight)
+    assert torch.equal(split.model.layer.bias, accumulated.model.layer.bias)
+    assert split.progress.tokens == accumulated.progress.tokens
+    assert [line["loss"] for line in _log(tmp_path / "split") if "loss" in line] == [
+        line["loss"] for line in _log(tmp_path / "acc") if "loss" in line
+    ]
+    assert said[0] == "step 1: out of memory; repeated with its batches in halves (1 so far)"
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_too_little_memory_for_halves_ends_with_advice(tmp_path: Path, most: int) -> None:
+    trainer = _trainer(tmp_path, RegressionTask(), save_every=1)
+    trainer.model = Crowded(99, MemoryError(), late=True)
+    trainer.optimization = type(trainer.optimization)(trainer.model, trainer.config)
+    kept = trainer.save_state
+
+    def save_then_shrink() -> None:
+        kept()
+        trainer.model.most = 99 if trainer.progress.step < 4 else most
+
+    trainer.save_state = save_then_shrink  # type: ignore[method-assign]
+    with pytest.raises(
+        UserError, match=r"step 5 does not fit into memory, .*lower --batch-tokens .*checkpoint is intact"
+    ):
+        trainer.run()
+    resumed = _trainer(tmp_path, RegressionTask())
+    assert resumed.resume() and resumed.progress.step == 4
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, RegressionTask())
+    trainer.model = Crowded(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"), late=False)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        trainer.run()
+    assert trainer.model.refused == 1
+
+
+class Shorter(RegressionTask):
+    """The same numbers in larger batches: four an epoch."""
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        return list(np.concatenate(super().order(epoch)).reshape(4, 10))
+
+
+def test_larger_batches_after_a_resume_are_told_and_the_run_ends(tmp_path: Path) -> None:
+    """The position in the epoch may then lie behind its end."""
+    part = _trainer(tmp_path, RegressionTask(), max_steps=7, max_epochs=0)
+    part.run()
+    resumed, said = _trainer(tmp_path, Shorter()), []
+    resumed.say = said.append  # type: ignore[assignment]
+    assert resumed.resume()
+    progress = resumed.run()
+    assert (progress.epoch, progress.step) == (3, 7 + 2 * 4)
+    assert said[0].startswith("text, seed or batch sizes are not those the run began with")
+
+
+def test_a_checkpoint_is_written_before_the_first_step(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, RegressionTask())
+    trainer._step = lambda *_: 1 / 0  # type: ignore[assignment,method-assign]
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+    first = _trainer(tmp_path, RegressionTask())
+    assert first.resume() and first.progress.step == 0
+    first.run()
+    whole = _trainer(tmp_path / "whole", RegressionTask())
+    whole.run()
+    assert torch.equal(first.model.layer.weight, whole.model.layer.weight)
+
+
+def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    _trainer(tmp_path, RegressionTask(), max_epochs=1).run()
+    wider = _trainer(tmp_path, RegressionTask())
+    wider.model.layer = nn.Linear(2, 1)
+    with pytest.raises(ModelDirectoryError, match=r"is not that of this model .*leave the options and the text"):
+        wider.resume()
+
+
+def test_averages_that_begin_at_a_resume_begin_at_the_weights(tmp_path: Path) -> None:
+    first = _trainer(tmp_path, RegressionTask(), max_epochs=1, ema_decay=0.0)
+    first.run()
+    resumed = _trainer(tmp_path, RegressionTask(), ema_decay=0.9)
+    assert resumed.resume()
+    assert torch.equal(resumed.optimization.averages["layer.weight"], first.model.layer.weight)
+
+
+def test_what_metrics_say_beside_the_scores(tmp_path: Path) -> None:
+    task = RegressionTask()
+    task.scores = [1.0]
+    trainer = _trainer(tmp_path, task, max_epochs=1)
+    trainer.about = {"seed": 1, "command": ["seq2seq"]}
+    trainer.model.poison = {2}  # type: ignore[assignment]
+    trainer.run()
+    assert {"seed": 1, "command": ["seq2seq"], "skipped_steps": 1}.items() <= task.saved[0].items()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -44,6 +44,8 @@ class ClassifyArguments:
     """Labels a text, the likeliest first."""
     format: Literal["tsv", "jsonl"] = "tsv"
     """tsv: label<TAB>probability, the pair repeated for --top-k; jsonl: an object a line."""
+    flush: bool = False
+    """Classify and write each line as soon as it has been read: slower, for use in a pipe that waits for answers."""
     encoding_errors: Literal["strict", "replace"] = "strict"
     """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
     run: DeviceArguments = field(default_factory=DeviceArguments)
@@ -84,7 +86,8 @@ def classify(arguments: ClassifyArguments, command: list[str]) -> None:
         classifier = _load(arguments.model, arguments.run)
         lines, waiting = text_lines(arguments.texts, arguments.input, arguments.encoding_errors)
         lines, again = itertools.tee(lines) if arguments.format == "jsonl" else (lines, itertools.repeat(""))
-        options = {"window": 1} if waiting else {}
+        flush = arguments.flush or waiting
+        options = {"window": 1} if flush else {}
         found = classifier.predict_stream(lines, top_k=arguments.top_k, **options)
         separator = classifier.config.get("separator", "")
         rows = zip(again, found)  # noqa: B905 (as long as the predictions)
@@ -93,7 +96,7 @@ def classify(arguments: ClassifyArguments, command: list[str]) -> None:
                 write.write(json_line({"line": number, "text": text, "labels": [p._asdict() for p in best]}))
             else:
                 write.write(_line(best, separator if arguments.top_k == 1 else "") + "\n")
-            if waiting:
+            if flush:
                 write.flush()
     _say_cut(classifier)
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _HELP = """\
-Train a translator on your own text, and translate with it.
-
 Example:
   seq2seq train --data data/demo --source en --target fr --output runs/demo
   seq2seq translate --model runs/demo "The blue scarf is too long for Marie."
@@ -28,10 +26,9 @@ Example:
 Commands:
 {commands}
 
-Options:
-  -h, --help     show this help, or the help of a command: seq2seq COMMAND --help
-  --version      show the version
-  --traceback    show where in the code an error arose (or set SEQ2SEQ_TRACEBACK=1)
+  seq2seq COMMAND --help      its common options; --help-all: every option
+  --version                   show the version
+  --traceback                 show where in the code an error arose
 """
 
 
@@ -45,30 +42,56 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "Train a translation model and write a model directory.",
-        "seq2seq train --data data/demo --source en --target fr --output runs/demo --config configs/demo.yaml",
+        "seq2seq train --data data/demo --source en --target fr --output runs/demo",
     ),
     "train-classifier": Command(
-        "Train a text classifier, from scratch or from a translator's encoder.",
-        "seq2seq train-classifier --config configs/classifier.yaml --data trec --output runs/trec",
+        "Train a text classifier, from scratch or from a translator.",
+        "seq2seq train-classifier --data trec --output runs/trec",
     ),
     "translate": Command(
-        "Translate sentences, a file or standard input, line by line.",
+        "Translate sentences, a file or standard input.",
         'seq2seq translate --model runs/demo "The blue scarf is too long for Marie."\n'
         "  seq2seq translate --model runs/demo --input new.en --output new.fr",
     ),
     "classify": Command(
-        "Give the label of texts, a file's lines or standard input, line by line.",
+        "Give the labels of texts, a file or standard input.",
         'seq2seq classify --model runs/trec "Who wrote Hamlet?"\n'
         "  seq2seq classify --model runs/trec --input new.txt --output new.tsv",
     ),
     "evaluate": Command(
-        "Measure translations with BLEU, chrF and TER, or a classifier with accuracy and F1.",
+        "Measure a translator (BLEU, chrF, TER) or a classifier (F1).",
         "seq2seq evaluate --model runs/demo --data data/demo --split test\n"
         "  seq2seq evaluate --hypotheses mine.fr --references test.fr --against theirs.fr",
     ),
     "score": Command(
         "Give log p(target | source) of sentence pairs, line by line.",
-        "seq2seq score --model runs/demo --source-file test.en --target-file test.fr",
+        "seq2seq score --model runs/demo --source-file test.en --target-file test.fr\n"
+        "  seq2seq score --model runs/demo --phrase-table table.gz --output scored.gz",
+    ),
+    "embed": Command(
+        "Write the vectors that an encoder makes of sentences or phrases.",
+        "seq2seq embed --model runs/demo --input phrases.en --output phrases.npy",
+    ),
+    "plot": Command(
+        "Draw how trainings went, or vectors in two dimensions.",
+        "seq2seq plot runs/demo runs/other --output runs.png\n"
+        "  seq2seq plot --vectors phrases.npy --labels phrases.en --output phrases.png",
+    ),
+    "doctor": Command(
+        "Check this installation: versions, bfloat16, GPU, disk, a step.",
+        "seq2seq doctor --output runs",
+    ),
+    "export": Command(
+        "Write a translator as ONNX graphs, for use without PyTorch.",
+        "seq2seq export --model runs/demo --onnx runs/onnx",
+    ),
+    "completion": Command(
+        "Write a script for Tab completion in bash, zsh or fish.",
+        "seq2seq completion bash",
+    ),
+    "serve": Command(
+        "Serve models: LibreTranslate's interface, and a page for people.",
+        "seq2seq serve --model runs/demo --model runs/trec --port 8000",
     ),
 }
 
@@ -86,11 +109,11 @@ def _option(name: str, arguments: Sequence[str]) -> str | None:
     return found
 
 
-def _registry() -> ConstructorRegistry:
+def registry() -> ConstructorRegistry:
     """Rules for tyro that name what was expected in our words, and keep its placeholders short."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-    registry = ConstructorRegistry()
+    rules = ConstructorRegistry()
 
     def number(kind: type[int] | type[float], expected: str) -> None:
         def convert(words: list[str]) -> float:
@@ -99,7 +122,7 @@ def _registry() -> ConstructorRegistry:
             except ValueError:
                 raise ValueError(f"expected {expected}, got {words[0]!r}") from None
 
-        @registry.primitive_rule
+        @rules.primitive_rule
         def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
             if info.type is not kind:
                 return None
@@ -114,7 +137,7 @@ def _registry() -> ConstructorRegistry:
     number(int, "a whole number")
     number(float, "a number")
 
-    @registry.primitive_rule
+    @rules.primitive_rule
     def optional_text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         if info.type != str | None:
             return None
@@ -126,15 +149,22 @@ def _registry() -> ConstructorRegistry:
             str_from_instance=lambda value: ["none" if value is None else value],
         )
 
-    return registry
+    return rules
 
 
 def _parse(defaults: T, name: str, arguments: Sequence[str]) -> T:
-    """Arguments over defaults; a wrong argument or --help ends the program here (exit codes 2 and 0)."""
+    """Arguments over defaults; a wrong argument or a wish for help ends the program here (exit codes 2 and 0)."""
     import tyro
 
     if _take_flag("--help", arguments)[0] or _take_flag("-h", arguments)[0]:
+        from seq2seq.app.help import short_help
+
+        sys.stdout.write(short_help(name, *COMMANDS[name], defaults))
+        raise SystemExit(0)
+    everything, arguments = _take_flag("--help-all", arguments)
+    if everything:
         sys.stdout.write(f"Example:\n  {COMMANDS[name].example}\n\n")
+        arguments = ["--help"]
     return tyro.cli(
         type(defaults),
         prog=f"seq2seq {name}",
@@ -142,7 +172,7 @@ def _parse(defaults: T, name: str, arguments: Sequence[str]) -> T:
         args=arguments,
         default=defaults,
         config=(tyro.conf.OmitArgPrefixes,),
-        registry=_registry(),
+        registry=registry(),
     )
 
 
@@ -188,6 +218,13 @@ def _leave_pipe() -> None:
     os.dup2(nowhere, sys.stdout.fileno())
 
 
+def _use_utf8() -> None:
+    """Text that we write is UTF-8, whatever the locale says."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")
+
+
 def _take_flag(flag: str, arguments: Sequence[str]) -> tuple[bool, list[str]]:
     """Whether the flag stands before `--`, and the arguments without it."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -209,13 +246,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     wanted, arguments = _take_flag("--traceback", list(sys.argv[1:] if argv is None else argv))
     traceback = wanted or os.environ.get("SEQ2SEQ_TRACEBACK", "0") not in ("", "0")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # text is UTF-8, whatever the locale says
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")
+    _use_utf8()
     problem: Any
     try:
         _dispatch(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
         return 0
     except BrokenPipeError:
         _leave_pipe()

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import arg
 
-from seq2seq.app import classify
-from seq2seq.app.streams import DeviceArguments, json_line, output_file, progress, text_lines
+from seq2seq.app import classify, completion, doctor, export, plot, score, serve, translate, vectors
+from seq2seq.app.models import Models, load_translator
+from seq2seq.app.streams import DeviceArguments, output_file, progress
 from seq2seq.config import DataConfig, SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, sections
 from seq2seq.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from seq2seq.inference.evaluate import Evaluation
-    from seq2seq.inference.translator import Translator
 
-Models = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="DIR")]
 Text = Annotated[str | None, arg(metavar="TEXT")]
 
 
@@ -31,28 +28,6 @@ class TrainArguments(TrainTranslatorConfig):
 
     config: str | None = None
     """YAML recipe of `option: value` lines, read first; flags win over it."""
-
-
-@dataclass(frozen=True)
-class TranslateArguments:
-    """Arguments of `seq2seq translate`."""
-
-    sentences: Annotated[Positional[tuple[str, ...]], arg(metavar="SENTENCE ...", help_behavior_hint="")] = ()
-    """Sentences to translate; without them, and without --input, standard input is read."""
-    model: Models = ()
-    """Model directory; given several times, the models translate together (they must share a tokenizer)."""
-    input: str | None = None
-    """Text to translate, one sentence a line; may be a .gz file."""
-    output: str | None = None
-    """File to write, complete or not at all; standard output without it."""
-    format: Literal["text", "jsonl"] = "text"
-    """text: one translation a line, or line<TAB>rank<TAB>score<TAB>text where --n-best > 1; jsonl: an object a line."""
-    flush: bool = False
-    """Translate and write each line as soon as it has been read: slower, for use in a pipe that waits for answers."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
-    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
-    search: SearchConfig = field(default_factory=SearchConfig)
-    run: DeviceArguments = field(default_factory=lambda: DeviceArguments(precision="auto"))
 
 
 @dataclass(frozen=True)
@@ -97,61 +72,12 @@ class EvaluateArguments:
     run: DeviceArguments = field(default_factory=DeviceArguments)
 
 
-@dataclass(frozen=True)
-class ScoreArguments:
-    """Arguments of `seq2seq score`."""
-
-    model: Models = ()
-    """Model directory."""
-    source_file: str | None = None
-    """Sources, one a line."""
-    target_file: str | None = None
-    """Targets, one a line: line n is scored given line n of the sources."""
-    output: str | None = None
-    """File to write, complete or not at all; standard output without it."""
-    format: Literal["text", "jsonl"] = "text"
-    """text: `log_prob<TAB>tokens` a line, natural logarithm, end of sentence counted; jsonl: an object a line."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
-    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
-    run: DeviceArguments = field(default_factory=DeviceArguments)
-
-
 def train(arguments: TrainArguments, command: list[str]) -> None:
     """Trains a model; see `seq2seq.app.train`."""
     from seq2seq.app.train import train_translator
 
     options = {name: getattr(arguments, name) for name in sections(TrainTranslatorConfig)}
     train_translator(TrainTranslatorConfig(**options), command)
-
-
-def translate(arguments: TranslateArguments, command: list[str]) -> None:
-    """Translates sentences, a file or standard input: as many lines out as in, or n_best for each.
-
-    Raises:
-        UserError: No model, no such file, text that is no UTF-8, options that contradict each other.
-    """
-    if arguments.sentences and arguments.input is not None:
-        raise ConfigError("translate got sentences and --input; give one of them")
-    options, several = dataclasses.asdict(arguments.search), arguments.search.n_best > 1
-    with output_file(arguments.output) as write:
-        translator = _load(arguments.model, arguments.run, "translate")
-        lines, waiting = text_lines(arguments.sentences, arguments.input, arguments.encoding_errors)
-        # the lines are needed twice where the output repeats them, and no more than a window of them is kept
-        lines, again = itertools.tee(lines) if arguments.format == "jsonl" else (lines, itertools.repeat(""))
-        flush = arguments.flush or waiting
-        stream = translator.translate_stream
-        found = stream(lines, window=1, **options) if flush else stream(lines, **options)
-        rows = zip(again, found)  # noqa: B905 (as long as the translations)
-        for number, (source, best) in enumerate(progress(rows, arguments.output), 1):
-            if arguments.format == "jsonl":
-                shown = [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
-                write.write(json_line({"line": number, "source": source, "translations": shown}))
-            elif several:
-                write.writelines(f"{number}\t{rank}\t{t.score:.6f}\t{t.text}\n" for rank, t in enumerate(best, 1))
-            else:
-                write.write(f"{best[0].text}\n")
-            if flush:
-                write.flush()
 
 
 def evaluate(arguments: EvaluateArguments, command: list[str]) -> None:
@@ -184,7 +110,7 @@ def evaluate(arguments: EvaluateArguments, command: list[str]) -> None:
 def _evaluate_model(arguments: EvaluateArguments, against: list[str] | None, save: TextIO | None) -> Evaluation:
     if not arguments.data:
         raise ConfigError("evaluate --model needs --data CORPUS with sources and references")
-    translator = _load(arguments.model, arguments.run, "evaluate --data")
+    translator = load_translator(arguments.model, arguments.run, "evaluate --data")
     from seq2seq.inference.evaluate import evaluate as measure
     from seq2seq.text.corpus import load_corpus
 
@@ -233,36 +159,6 @@ def _read(path: str | None, arguments: EvaluateArguments) -> list[str] | None:
     return list(read_lines(path, arguments.encoding_errors))
 
 
-def score(arguments: ScoreArguments, command: list[str]) -> None:
-    """Writes log p(target | source) of each pair of lines.
-
-    Raises:
-        UserError: No model, no such file, files of unequal length, text that is no UTF-8.
-    """
-    if arguments.source_file is None or arguments.target_file is None:
-        raise ConfigError("score needs --source-file FILE and --target-file FILE, one sentence a line")
-    with output_file(arguments.output) as write:
-        translator = _load(arguments.model, arguments.run, "score")
-        from seq2seq.text.tables import line_pairs
-
-        errors = DataConfig(encoding_errors=arguments.encoding_errors)
-        blocks = line_pairs(Path(arguments.source_file), Path(arguments.target_file), errors)
-        pairs = (pair for sources, targets in blocks for pair in zip(sources, targets, strict=True))
-        for number, found in enumerate(progress(translator.score_stream(pairs), arguments.output), 1):
-            if arguments.format == "jsonl":
-                write.write(json_line({"line": number, "log_prob": found.log_prob, "tokens": found.tokens}))
-            else:
-                write.write(f"{found.log_prob:.6f}\t{found.tokens}\n")
-
-
-def _load(models: Sequence[str], run: DeviceArguments, command: str) -> Translator:
-    if not models:
-        raise ConfigError(f"{command} needs --model DIR, a directory that `seq2seq train --output DIR` has written")
-    from seq2seq.inference.translator import Translator
-
-    return Translator.from_pretrained(models, device=run.device, threads=run.threads, precision=run.precision)
-
-
 class Implementation(NamedTuple):
     """A command's arguments and the function that takes them, with the whole command line as second argument."""
 
@@ -277,8 +173,14 @@ COMMANDS = {
     "train-classifier": Implementation(
         classify.TrainClassifierArguments, classify.train_classifier, TrainClassifierConfig
     ),
-    "translate": Implementation(TranslateArguments, translate),
+    "translate": Implementation(translate.TranslateArguments, translate.translate),
     "classify": Implementation(classify.ClassifyArguments, classify.classify),
     "evaluate": Implementation(EvaluateArguments, evaluate),
-    "score": Implementation(ScoreArguments, score),
+    "score": Implementation(score.ScoreArguments, score.score),
+    "embed": Implementation(vectors.EmbedArguments, vectors.embed),
+    "plot": Implementation(plot.PlotArguments, plot.plot),
+    "doctor": Implementation(doctor.DoctorArguments, doctor.doctor),
+    "export": Implementation(export.ExportArguments, export.export),
+    "completion": Implementation(completion.CompletionArguments, completion.completion),
+    "serve": Implementation(serve.ServeArguments, serve.serve),
 }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.util
+import json
+import os
+import reprlib
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,18 +18,27 @@ from torch import nn
 from tqdm import tqdm
 
 from seq2seq import __version__, checkpoint
+from seq2seq.app import output
+from seq2seq.app.environment import environment
 from seq2seq.config import TrainClassifierConfig, TrainTranslatorConfig, to_flat
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, ModelDirectoryError
 from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.interrupt import Interrupted
 from seq2seq.training.optim import LayerRates
-from seq2seq.training.trainer import Interrupted, Task, Trainer
+from seq2seq.training.trainer import Task, Trainer
 
 # options that say where, how long and how often, and so may differ when a run goes on
 MAY_CHANGE = {
     "output", "resume", "overwrite", "max_steps", "max_epochs", "max_minutes", "validate_every", "save_every",
     "patience", "threads", "device", "precision", "tensorboard", "log_every", "validation_sentences", "data",
 }  # fmt: skip
+
+# beside the model's and the tokenizer's sizes: what the state of an optimizer belongs to
+FIXED = {"optimizer", "freeze"}
+
+# bytes of a checkpoint for each number of the model: weights, averages and two moments; the best model's weights
+CHECKPOINT_BYTES, WEIGHT_BYTES = 16, 4
 
 AnyConfig = TrainTranslatorConfig | TrainClassifierConfig
 
@@ -59,15 +72,32 @@ class Run(NamedTuple):
             UserError: Options or an output directory that cannot be used.
         """
         _check(config, expected_data)
-        directory = Path(config.training.output)
-        resumed = directory if _prepare_output(config, directory) else None
+        training = config.training
+        directory = Path(training.output)
+        going_on = output.goes_on(directory, training.resume, training.overwrite)
+        output.check_free(directory)
+        if going_on:
+            _same_options(config, directory)
+        elif training.resume:
+            say(f"nothing to resume in {directory}: starting anew")
         keep_memory()  # before the first tensor
-        device = choose_device(config.training.device)
-        threads = use_threads(config.training.threads)
-        precision = choose_precision(config.training.precision, device)
+        device = choose_device(training.device)
+        threads = use_threads(training.threads)
+        machine = checkpoint.read_config(directory).get("machine", {}) if going_on else {}
+        precision = choose_precision(_wanted_precision(config, machine, device), device)
         datasets.disable_progress_bars()
-        say(f"on {device}, {threads} threads, matrix products in {str(precision).removeprefix('torch.')}")
-        return cls(config, command, directory, resumed, device, precision)
+        shown = str(precision).removeprefix("torch.")
+        say(f"on {device}, {threads} threads, matrix products in {shown}")
+        for name, now in (("device", device.type), ("threads", threads), ("precision", shown)):
+            if machine.get(name, now) != now:
+                say(f"begun with {name} {machine[name]}, now {now}: the same run, but not bit for bit")
+        return cls(config, command, directory, directory if going_on else None, device, precision)
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with this run."""
+        words = [word for word in self.command if word not in ("--resume", "--overwrite")]
+        return shlex.join([*words, "--resume"])
 
     def train(
         self,
@@ -88,31 +118,79 @@ class Run(NamedTuple):
 
         Raises:
             Interrupted: A signal stopped the run, whose state is saved.
+            ModelDirectoryError: The output directory can no longer be written.
         """
         training, directory = self.config.training, self.directory
-        with checkpoint.exclusive(directory):
-            if self.resumed is None:
-                checkpoint.clear(directory)
-                whole = {**described, "model": dataclasses.asdict(self.config.model), "options": to_flat(self.config)}
-                source, target = tokenizers
-                checkpoint.start_model_directory(
-                    directory,
-                    {**whole, "command": self.command, "version": __version__},
-                    {"source": source.to_bytes(), "target": target.to_bytes()},
-                )
-            trainer = Trainer(model, task, self.config.optimization, training, self.precision, say, layers)
-            if self.resumed is not None and trainer.resume():
-                say(f"going on from step {trainer.progress.step} of {directory}")
-            try:
-                progress = trainer.run()
-            except Interrupted:
-                again = self.command if "--resume" in self.command else [*self.command, "--resume"]
-                say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {shlex.join(again)}")
+        try:
+            with output.exclusive(directory):
+                self._start(described, tokenizers, sum(p.numel() for p in model.parameters()))
+                about = {"seed": training.seed, "command": self.command}
+                about["environment"] = environment(self.device, self.precision)
+                options = self.config.optimization
+                trainer = Trainer(model, task, options, training, self.precision, say, layers, about)
+                if self.resumed is not None and trainer.resume():
+                    say(f"going on from step {trainer.progress.step} of {directory}")
+                try:
+                    progress = trainer.run()
+                except Interrupted:
+                    say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {self.again}")
+                    raise
+        except OSError as error:
+            told = self._unwritten(error)
+            if told is None:
                 raise
+            raise told from error
         say(
             f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; best {training.validation_metric} "
             f"{abs(progress.best or 0):.2f} at step {progress.best_step}; the model is in {directory}"
+            + (f"; {progress.skipped} steps skipped, their loss or gradient was not finite" if progress.skipped else "")
         )
+
+    def _start(self, described: dict[str, Any], tokenizers: tuple[Tokenizer, Tokenizer], parameters: int) -> None:
+        """Makes the directory ready, under its lock: a new one begun, or that of the run that goes on looked at."""
+        training, directory = self.config.training, self.directory
+        if output.goes_on(directory, training.resume, training.overwrite) != (self.resumed is not None):
+            raise ConfigError(f"another training has written {directory} meanwhile; choose another --output")
+        output.remove_leftovers(directory)
+        if self.resumed is not None:
+            _same_model(directory, described)
+        else:
+            output.clear(directory)
+            whole = {**described, "model": dataclasses.asdict(self.config.model), "options": to_flat(self.config)}
+            whole |= {"command": self.command, "version": __version__}
+            machine = {"device": self.device.type, "threads": torch.get_num_threads()}
+            whole["machine"] = {**machine, "precision": str(self.precision).removeprefix("torch.")}
+            source, target = tokenizers
+            checkpoint.start_model_directory(
+                directory, whole, {"source": source.to_bytes(), "target": target.to_bytes()}
+            )
+        # one checkpoint is there while the next one is written
+        missing = output.room_missing(directory, parameters * (2 * CHECKPOINT_BYTES + 2 * WEIGHT_BYTES))
+        if missing:
+            say(f"warning: {missing}")
+
+    def _unwritten(self, error: OSError) -> ModelDirectoryError | None:
+        """What to say of an error in writing the directory; nothing where it is another error."""
+        if isinstance(error, BrokenPipeError) or (error.filename and not _within(error.filename, self.directory)):
+            return None
+        step = checkpoint.last_step(self.directory)
+        kept = "nothing was saved before" if step is None else f"the checkpoint of step {step} is intact"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return ModelDirectoryError(
+            f"cannot write {self.directory} ({error.strerror or error}); {kept}. "
+            f"{'Make room' if full else 'Make it writable'}, then: {self.again}"
+        )
+
+
+def _within(path: str | bytes, directory: Path) -> bool:
+    return Path(os.fsdecode(path)).absolute().is_relative_to(directory.absolute())
+
+
+def _wanted_precision(config: AnyConfig, machine: dict[str, Any], device: torch.device) -> str:
+    """The precision asked for; `auto` in a run that goes on is what it began with: a timing may turn out otherwise."""
+    asked, begun = config.training.precision, machine.get("precision")
+    same = machine.get("device") == device.type and begun in ("float32", "bfloat16")
+    return str(begun) if asked == "auto" and same else asked
 
 
 def _check(config: AnyConfig, expected_data: str) -> None:
@@ -144,50 +222,31 @@ def _check_ranges(config: AnyConfig) -> None:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
 
 
-def _prepare_output(config: AnyConfig, directory: Path) -> bool:
-    """Whether there is a run in the output directory to go on with; says so where there is none.
-
-    Raises:
-        ConfigError: The directory holds another model or other files, or options differ from those of its run.
-        ModelDirectoryError: It cannot be made or written.
-    """
-    training = config.training
-    if directory.exists() and not directory.is_dir():
-        raise ConfigError(f"--output {directory} is a file; give a directory")
-    checkpoint.check_writable(directory)
-    if not directory.exists() or not any(directory.iterdir()):
-        if training.resume:
-            say(f"nothing to resume in {directory}: starting anew")
-        return False
-    if not (directory / "config.json").exists():
-        if not checkpoint.only_training_files(directory):
-            raise ConfigError(f"--output {directory} holds other files and no model; give a new directory")
-        return False
-    if training.resume:
-        if not checkpoint.has_training_state(directory):
-            say(f"no checkpoint in {directory}: starting anew")
-            return False
-        _same_options(config, directory)
-        return True
-    if not training.overwrite:
-        raise ConfigError(
-            f"{directory} already holds a model; --resume goes on with it, --overwrite replaces it, or give another "
-            "--output"
-        )
-    return False
-
-
 def _same_options(config: AnyConfig, directory: Path) -> None:
     """Tells which options differ from those the run began with; refuses where the model would not fit."""
-    saved = checkpoint.read_config(directory).get("options", {})
-    now = to_flat(config)
+    begun = checkpoint.read_config(directory)
+    task = "classification" if isinstance(config, TrainClassifierConfig) else "translation"
+    if begun.get("task", task) != task:
+        raise ConfigError(f"{directory} holds a run of {begun['task']}, this is {task}; give another --output")
+    saved, now = begun.get("options", {}), to_flat(config)
     different = [name for name in now if name in saved and saved[name] != now[name]]
     fixed = {f.name for section in (config.model, config.tokenizer) for f in dataclasses.fields(section)}
     for name in different:
-        if name in fixed and not name.startswith(("dropout", "word_dropout", "sampling")):
+        if name in fixed | FIXED and not name.startswith(("dropout", "word_dropout", "sampling")):
             raise ConfigError(
                 f"{directory} was begun with {name} = {saved[name]}, now {now[name]}: a run cannot change its model; "
                 "leave the option as it was, or start a new --output"
             )
         if name not in MAY_CHANGE:
             say(f"changed since the run began: {name} {saved[name]} → {now[name]}")
+
+
+def _same_model(directory: Path, described: dict[str, Any]) -> None:
+    """Refuses to go on where languages, vocabulary or labels are not those that the run began with."""
+    saved = checkpoint.read_config(directory)
+    for name, now in json.loads(json.dumps(described)).items():
+        if name != "examples" and name in saved and saved[name] != now:  # more text is told by the trainer
+            raise ConfigError(
+                f"{directory} was begun with {name} = {reprlib.repr(saved[name])}, now {reprlib.repr(now)}: a run "
+                "cannot change what it learns; leave options and text as they were, or start a new --output"
+            )

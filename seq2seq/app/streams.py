@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
 import json
 import os
 import sys
@@ -14,6 +16,9 @@ from typing import Any, Literal, TextIO, TypeVar
 from seq2seq.errors import ConfigError
 
 T = TypeVar("T")
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing that name no file: the disk, or one's share of it, is full."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,14 @@ def text_lines(texts: Sequence[str], path: str | None, encoding_errors: str) -> 
         return (os.fsencode(text).decode("utf-8", "replace") for text in texts), False
     if path not in (None, "-"):
         return read_lines(path, encoding_errors), False
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed; give sentences, or a file with --input")
     waiting = sys.stdin.isatty()
+    _wait_for(sys.stdin)
+    if waiting and sys.stdout.isatty():
+        from seq2seq.app.prompt import typed_lines
+
+        return typed_lines(), True
     if waiting:
         sys.stderr.write("One sentence a line; Ctrl-D ends.\n")
     # unbuffered: what a pipe has sent is translated without waiting for more
@@ -47,29 +59,56 @@ def text_lines(texts: Sequence[str], path: str | None, encoding_errors: str) -> 
 
 @contextlib.contextmanager
 def output_file(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that takes its name only when all is written.
+    """Standard output, or a file (compressed if its name ends in .gz) that takes its name only when all is written.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: The file cannot be written, or the disk is full.
     """
     if path is None or path == "-":
-        yield sys.stdout
+        with _standard_output() as stream:
+            yield stream
         return
     target = Path(path)
     special = target.exists() and not target.is_file()  # a device or a pipe is written to, not replaced
     written = target if special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with open(written, "w", encoding="utf-8", newline="\n") as file:
+        if target.suffix == ".gz":
+            opened: Any = gzip.open(written, "wt", compresslevel=6, encoding="utf-8", newline="\n")
+        else:
+            opened = open(written, "w", encoding="utf-8", newline="\n")
+        with opened as file:
             yield file
         if not special:
             os.replace(written, target)
     except OSError as error:
-        if error.filename not in (str(written), written):
+        if error.filename not in (str(written), written) and error.errno not in FULL:
             raise
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     finally:
         if not special:
             written.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed; give a file with --output")
+    _wait_for(sys.stdout)
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # what is left in the buffer would fail again when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ConfigError(f"cannot write standard output: {error.strerror}") from None
+
+
+def _wait_for(stream: TextIO) -> None:
+    """Makes reading and writing wait: another program may have set the pipe not to, and lines would be lost."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no file, or no such call on Windows before 3.12
+        os.set_blocking(stream.fileno(), True)
 
 
 def progress(rows: Iterable[T], output: str | None, total: int | None = None) -> Iterable[T]:

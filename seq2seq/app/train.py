@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq import __version__, checkpoint
+from seq2seq import checkpoint
 from seq2seq.app.run import Run, say
 from seq2seq.config import TrainTranslatorConfig
 from seq2seq.errors import CorpusError
+from seq2seq.inference.card import model_card
 from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
@@ -88,19 +89,8 @@ class TranslationTask:
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Replaces the model in the output directory."""
-        checkpoint.save_weights(self.directory, tensors, metrics, self._card(metrics))
-
-    def _card(self, metrics: dict[str, Any]) -> str:
-        data, scores = self.config.data, metrics["valid"]
-        shown = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.items())
-        return (
-            f"# Translation model {data.source} → {data.target}\n\n"
-            f"GRU encoder-decoder (attention: {self.config.model.attention}) trained by seq2seq {__version__} on\n"
-            f"`{data.data}`, {len(self.train)} sentence pairs, {metrics['step']} steps.\n\n"
-            f"| validation | |\n| --- | --- |\n{shown}\n\n"
-            "BLEU and chrF are those of greedy search.\n\n"
-            f'    seq2seq translate --model {self.directory.name} "A sentence."\n'
-        )
+        card = model_card(checkpoint.read_config(self.directory), metrics, self.directory.name)
+        checkpoint.save_weights(self.directory, tensors, metrics, card)
 
 
 def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
@@ -118,7 +108,7 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     train, valid, tokenizers = prepare_data(config, run.resumed)
     model = build_model(config, tokenizers).to(run.device)
     task = TranslationTask(config, train, valid, tokenizers, run.device)
-    run.train(model, task, _described(config, tokenizers), tokenizers)
+    run.train(model, task, {**_described(config, tokenizers), "examples": len(train)}, tokenizers)
 
 
 def prepare_data(

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq import __version__, checkpoint
+from seq2seq import checkpoint
 from seq2seq.app.run import Run, say
-from seq2seq.config import ModelConfig, TrainClassifierConfig, from_flat
+from seq2seq.config import TrainClassifierConfig
 from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.inference.card import model_card
 from seq2seq.inference.classification import classification_report
 from seq2seq.inference.classifier import decide
+from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.nn.classifier import ClassificationModel
 from seq2seq.text.batching import batch_order
 from seq2seq.text.labels import (
@@ -35,7 +37,7 @@ from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.optim import LayerRates
 
 # what a classifier takes from the translator that it starts from
-TAKEN = ("embedding_size", "encoder_size", "encoder_layers", "reset_after")
+TAKEN = ("embedding_size", "scale_embedding", "encoder_size", "encoder_layers", "reset_after")
 
 
 class Start(NamedTuple):
@@ -55,13 +57,14 @@ class Start(NamedTuple):
             ModelDirectoryError: No (readable) model directory.
             ConfigError: It holds no translator.
         """
-        saved = checkpoint.load_model(directory)
+        saved = load_translator(directory, torch.device("cpu"))
+        tensors = saved.model.state_dict()
         side = config.model.encoder_side
-        joint = saved.config["joint"] and "source_embedding.weight" not in saved.tensors
+        joint = saved.config["joint"] and "source_embedding.weight" not in tensors
         table = "target_embedding.weight" if joint or side == "target" else "source_embedding.weight"
-        weights = {"embedding.weight": saved.tensors[table]}
+        weights = {"embedding.weight": tensors[table]}
         if joint or side == "source":
-            weights |= {name: value for name, value in saved.tensors.items() if name.startswith("encoder.")}
+            weights |= {name: value for name, value in tensors.items() if name.startswith("encoder.")}
         else:
             say(f"{directory} embeds its languages apart: only the embedding of {side} is taken, the encoder is new")
         return cls(Tokenizer.from_bytes(saved.tokenizers[side]), weights, joint)
@@ -126,21 +129,8 @@ class ClassificationTask:
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Replaces the model in the output directory."""
-        checkpoint.save_weights(self.directory, tensors, metrics, self._card(metrics))
-
-    def _card(self, metrics: dict[str, Any]) -> str:
-        data, scores, names = self.config.data, metrics["valid"], self.examples.labels
-        shown = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.items())
-        origin = f", started from the translator {self.config.model.encoder}" if self.config.model.encoder else ""
-        several = ", any number of them a text" if self.examples.several else ""
-        return (
-            f"# Text classifier\n\n"
-            f"{len(names)} labels{several}: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}.\n\n"
-            f"GRU encoder (pooling: {self.config.model.pooling}) trained by seq2seq {__version__} on `{data.data}`,\n"
-            f"{len(self.examples.train)} texts, {metrics['step']} steps{origin}.\n\n"
-            f"| validation ({len(self.examples.valid)} texts) | |\n| --- | --- |\n{shown}\n\n"
-            f'    seq2seq classify --model {self.directory.name} "A text."\n'
-        )
+        card = model_card(checkpoint.read_config(self.directory), metrics, self.directory.name)
+        checkpoint.save_weights(self.directory, tensors, metrics, card)
 
 
 def train_classifier(config: TrainClassifierConfig, command: list[str]) -> None:
@@ -169,6 +159,7 @@ def train_classifier(config: TrainClassifierConfig, command: list[str]) -> None:
         "task": "classification",
         "labels": examples.labels,
         "several": examples.several,
+        "examples": len(examples.train),
         "separator": config.data.label_separator,
         "limits": examples.train.limits._asdict(),
     }
@@ -188,10 +179,7 @@ def _with_sizes(config: TrainClassifierConfig) -> TrainClassifierConfig:
         return config
     if config.tokenizer.tokenizer:
         raise ConfigError("--tokenizer and --encoder exclude each other: the translator brings its own tokenizer")
-    described = checkpoint.read_config(Path(model.encoder))
-    if described.get("task", "translation") != "translation":
-        raise ConfigError(f"--encoder {model.encoder} holds a model for {described['task']}; give a translator's")
-    sizes = from_flat(ModelConfig, described["model"], where=f"{model.encoder}/config.json")
+    sizes, described = describe_translator(Path(model.encoder))
     if model.tied_languages and not (described["joint"] and sizes.tie_source_target):
         raise ConfigError(
             f"--tied-languages: {model.encoder} has not one vocabulary and embedding for both languages; train the "

@@ -13,10 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.checkpoint import load_model
-from seq2seq.config import ClassifierConfig, from_flat
-from seq2seq.errors import ConfigError, ModelDirectoryError
-from seq2seq.inference.loading import local_directory
+from seq2seq.errors import ConfigError
+from seq2seq.inference.hub import push_to_hub
+from seq2seq.inference.loading import load_classifier, local_directory
 from seq2seq.inference.sources import one_line, windows, with_prefix
 from seq2seq.nn.classifier import ClassificationModel
 from seq2seq.nn.hardware import choose_device, choose_precision, use_threads
@@ -69,6 +68,8 @@ class Classifier:
         self.precision, self.device = precision, next(model.parameters()).device
         self.cut = 0
         """Texts so far of which only a part was read, because they are longer than `limits` allow."""
+        self.directory: Path | None = None
+        """Where the model was read from."""
 
     @classmethod
     def from_pretrained(
@@ -92,28 +93,19 @@ class Classifier:
             ModelDirectoryError: No (readable) model directory, or one that holds no classifier.
             ConfigError: No such device.
         """
-        directory = local_directory(path)
-        saved = load_model(directory)
-        if saved.config.get("task") != "classification":
-            task = saved.config.get("task", "translation")
-            raise ModelDirectoryError(f"{path} holds a model for {task}; give one that `train-classifier` has written")
         if threads is not None:
             use_threads(threads)
         chosen = choose_device(device)
-        tokenizer = Tokenizer.from_bytes(saved.tokenizers["source"])
-        where = f"{directory}/config.json"
-        try:
-            labels, limits = saved.config["labels"], Limits(**saved.config["limits"])
-            options = from_flat(ClassifierConfig, saved.config["model"], where=where)
-            model = ClassificationModel(options, tokenizer.vocab_size, len(labels), saved.config["several"])
-            model.load_state_dict(saved.tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelDirectoryError(
-                f"{directory}: weights and config.json do not belong together ({reason[:300]}); copy it again"
-            ) from None
-        kind = choose_precision(precision, chosen)
-        return cls(model.to(chosen), tokenizer, labels, limits, config=saved.config, precision=kind)
+        directory = local_directory(path)
+        loaded = load_classifier(directory, chosen)
+        parts = loaded.model, loaded.tokenizer, loaded.labels, loaded.limits
+        classifier = cls(*parts, config=loaded.config, precision=choose_precision(precision, chosen))
+        classifier.directory = directory
+        return classifier
+
+    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
+        """Puts the model directory onto the Hugging Face hub as `user/name`; see `seq2seq.inference.hub`."""
+        return push_to_hub(self.directory, name, private=private, token=token)
 
     def predict(self, texts: str | Sequence[str], *, top_k: int = 1) -> Any:
         """Labels of texts, with probabilities.

@@ -24,6 +24,9 @@ WITHOUT_SPACES = ("ja", "zh")
 RESAMPLES = 1000
 """Of the paired bootstrap."""
 
+LONGEST_TER = 300
+"""Words of a hypothesis and its reference; TER of longer ones is left out, for its time grows with their cube."""
+
 
 @dataclass(frozen=True)
 class MetricScore:
@@ -143,6 +146,14 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return CHRF().corpus_score(hypotheses, [references]).score
 
 
+def signatures(language: str) -> dict[str, str]:
+    """What sacrebleu needs to compute the numbers of `bleu` and `chrf` again, for translations into a language."""
+    metrics: dict[str, Metric] = {"bleu": BLEU(tokenize=tokenizer_for(language)[0], force=True), "chrf": CHRF()}
+    for metric in metrics.values():
+        metric.corpus_score(["a"], [["a"]])  # from then on it knows how many references there are
+    return {name: str(metric.get_signature()) for name, metric in metrics.items()}
+
+
 def evaluate(
     hypotheses: Sequence[str],
     references: Sequence[str],
@@ -176,12 +187,13 @@ def evaluate(
         check_counts("hypotheses", len(hypotheses), "translations to compare with", len(against))
     tokenizer, note = tokenizer_for(language)
     asian = language.lower()[:2] in WITHOUT_SPACES
-    metrics: list[Metric] = [
-        _bleu(tokenizer, lowercase),
-        CHRF(lowercase=lowercase),
-        # TER counts edits of words; where a script has no spaces, sacrebleu separates the characters for it
-        TER(normalized=asian, asian_support=asian),
-    ]
+    metrics: list[Metric] = [_bleu(tokenizer, lowercase), CHRF(lowercase=lowercase)]
+    long = _too_long(hypotheses, references, asian) or (against and _too_long(against, references, asian))
+    notes = [note] if note else []
+    if long:
+        notes.append(f"TER is left out: line {long:,} has more than {LONGEST_TER} words, which would take it very long")
+    else:  # TER counts edits of words; where a script has no spaces, sacrebleu separates the characters for it
+        metrics.append(TER(normalized=asian, asian_support=asian))
     scores = []
     for metric in metrics:
         score = metric.corpus_score(hypotheses, [references])
@@ -193,8 +205,16 @@ def evaluate(
         by_length=[] if sources is None else _by_length(hypotheses, references, sources, metrics[0], characters),
         unit="characters" if characters else "words",
         comparison=[] if against is None else _compare(hypotheses, references, against, metrics, resamples),
-        notes=[note] if note else [],
+        notes=notes,
     )
+
+
+def _too_long(hypotheses: Sequence[str], references: Sequence[str], characters: bool) -> int:
+    """Number of the first line, from 1, that is too long for TER on both sides; 0 where none is."""
+    for number, pair in enumerate(zip(hypotheses, references, strict=True), 1):
+        if min(len(text) if characters else len(text.split()) for text in pair) > LONGEST_TER:
+            return number
+    return 0
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:

@@ -93,9 +93,9 @@ def _begins_word(pieces: list[str], place: int) -> bool:
 
 def cut_source(ids: list[int], tokenizer: Tokenizer, longest: int) -> list[list[int]]:
     """A source's ids in parts of at most `longest`; none for a source without pieces."""
-    parts = []
-    while len(ids) > longest:
-        place = _cut(tokenizer.pieces(ids[: longest + 1]))
-        parts.append(ids[:place])
-        ids = ids[place:]
-    return [*parts, ids] if ids else parts
+    parts, start = [], 0
+    while len(ids) - start > longest:
+        end = start + _cut(tokenizer.pieces(ids[start : start + longest + 1]))
+        parts.append(ids[start:end])
+        start = end
+    return [*parts, ids[start:]] if start < len(ids) else parts

@@ -14,7 +14,8 @@ from torch import Tensor
 from seq2seq.config import DataConfig, SearchConfig, from_flat
 from seq2seq.errors import ConfigError
 from seq2seq.inference.ensemble import Ensemble
-from seq2seq.inference.loading import load_translator
+from seq2seq.inference.hub import push_to_hub
+from seq2seq.inference.loading import load_translator, local_directory
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.rules import check_search
 from seq2seq.inference.scoring import Score, check_counts, score_ids
@@ -77,6 +78,8 @@ class Translator:
         default = DataConfig().max_length
         self.longest_source = max(default, self.config.get("options", {}).get("max_length", default))
         """Sources with more pieces are translated in parts: far beyond what training showed, a model loses its way."""
+        self.directory: Path | None = None
+        """Where the model was read from."""
 
     @classmethod
     def from_pretrained(
@@ -108,7 +111,8 @@ class Translator:
             use_threads(threads)
         keep_memory()
         chosen = choose_device(device)
-        loaded = [load_translator(part, chosen) for part in paths]
+        directories = [local_directory(part) for part in paths]
+        loaded = [load_translator(directory, chosen) for directory in directories]
         _, tokenizers, config = loaded[0]
         for other, (_, others, _) in zip(paths[1:], loaded[1:], strict=True):
             if others != tokenizers:
@@ -120,7 +124,14 @@ class Translator:
         joint = tokenizers["source"] == tokenizers["target"]
         target = source if joint else Tokenizer.from_bytes(tokenizers["target"])
         model = loaded[0][0] if len(loaded) == 1 else Ensemble([member for member, _, _ in loaded])
-        return cls(model, source, target, config=config, precision=choose_decoding_precision(precision, chosen))
+        kind = choose_decoding_precision(precision, chosen)
+        translator = cls(model, source, target, config=config, precision=kind)
+        translator.directory = directories[0] if len(directories) == 1 else None
+        return translator
+
+    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
+        """Puts the model directory onto the Hugging Face hub as `user/name`; see `seq2seq.inference.hub`."""
+        return push_to_hub(self.directory, name, private=private, token=token)
 
     def translate(
         self, texts: str | Sequence[str], *, prefix: str | Sequence[str] | None = None, **options: Any

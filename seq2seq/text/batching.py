@@ -37,6 +37,16 @@ class Batch(NamedTuple):
         """The same batch on another device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
+    def halves(self) -> tuple[Batch, ...]:
+        """Two batches of the same pairs, in order, padded no more than they need; of a single pair the batch itself."""
+        middle = (len(self.source) + 1) // 2
+        if middle == len(self.source):
+            return (self,)
+        return tuple(
+            Batch(source[:, : int(lengths.max())], lengths, target[:, : int(labels.max()) + 1], labels)
+            for source, lengths, target, labels in zip(*(tensor.split(middle) for tensor in self), strict=True)
+        )
+
 
 class Specials(NamedTuple):
     """Ids that mark beginning, end and padding."""

@@ -157,6 +157,19 @@ class LabelledBatch(NamedTuple):
         """The same batch on another device."""
         return LabelledBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
+    def halves(self) -> tuple[LabelledBatch, ...]:
+        """Two batches of the same texts, in order, padded no more than they need; of a single text the batch itself."""
+        middle = (len(self.labels) + 1) // 2
+        if middle == len(self.labels):
+            return (self,)
+        halves = []
+        for first, labels in zip((0, middle), self.labels.split(middle), strict=True):
+            own = (self.owners >= first) & (self.owners < first + middle)
+            lengths = self.lengths[own]
+            pieces = self.pieces[own, : int(lengths.max())]
+            halves.append(LabelledBatch(pieces, lengths, self.owners[own] - first, labels))
+        return tuple(halves)
+
 
 def text_batch(
     ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray, tokenizer: Tokenizer, limits: Limits

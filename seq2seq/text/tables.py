@@ -27,11 +27,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seq2seq.config import DataConfig
-from seq2seq.errors import CorpusError, nearest
+from seq2seq.errors import CorpusError, listed, nearest, shown
 
 TABLE_ENDINGS = ("tsv", "csv", "jsonl", "parquet")
 BLOCK_BYTES = 1 << 20
 BLOCK_ROWS = 10_000
+MOST_CELL = 1 << 30
+"""Characters of a CSV cell at most."""
 
 Pairs = Iterator[tuple[list[str], list[str]]]
 """Blocks of rows: sources and targets, equally many."""
@@ -61,12 +63,12 @@ class LabelledPairs(DataConfig):
             return ""
         if isinstance(value, list):
             if not self.separator:
-                raise CorpusError(f"{where}: {value!r} is a list of labels; --label-separator '|' allows several")
+                raise CorpusError(f"{where}: {shown(value)} is a list of labels; --label-separator '|' allows several")
             return self.separator.join(self.text(part, where, names) for part in value)
         if names is not None and isinstance(value, int):
             return names[value] if 0 <= value < len(names) else ""  # -1 stands for an unknown label
         if not isinstance(value, (str, int, float)):
-            raise CorpusError(f"{where}: {value!r}, expected a label, that is text or a number")
+            raise CorpusError(f"{where}: {shown(value)}, expected a label, that is text or a number")
         return _one_line(str(value))
 
 
@@ -188,6 +190,7 @@ def _tsv_pairs(path: Path, data: DataConfig) -> Pairs:
 
 def _csv_pairs(path: Path, data: DataConfig) -> Pairs:
     lines = (line + "\n" for line in read_lines(path, data.encoding_errors))
+    csv.field_size_limit(MOST_CELL)  # a setting of the whole process; its default refuses long texts
     reader = csv.reader(lines, strict=True)
 
     def rows() -> Iterator[tuple[int, list[str]]]:
@@ -221,7 +224,7 @@ def _row_pairs(path: Path, rows: Iterator[tuple[int, list[str]]], data: DataConf
     else:
         twice = sorted({name for name in first[1] if first[1].count(name) > 1})
         if twice:
-            raise CorpusError(f"{path}:{first[0]}: the header names {', '.join(map(repr, twice))} twice")
+            raise CorpusError(f"{path}:{first[0]}: the header names {listed(map(shown, twice))} twice")
         names = _wanted_columns(first[1], [], str(path), data)
         columns = [first[1].index(name) for name in names]
     while True:
@@ -265,7 +268,7 @@ def _json_pairs(path: Path, data: DataConfig) -> Pairs:
 def _json_object(path: Path, line: int, text: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorpusError(f"{path}:{line}: no valid JSON: {error}") from None
     if not isinstance(row, dict):
         raise CorpusError(f"{path}:{line}: {type(row).__name__}, expected an object such as {{...}} on every line")
@@ -274,7 +277,7 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, Any]:
 
 def _json_text(path: Path, line: int, values: Any, name: str, data: DataConfig) -> str:
     if not isinstance(values, dict) or name not in values:
-        found = ", ".join(values) if isinstance(values, dict) else "none"
+        found = listed(values) if isinstance(values, dict) else "none"
         raise CorpusError(f"{path}:{line}: no {name!r}, which earlier lines have; names found: {found}")
     value = values[name]
     if isinstance(data, LabelledPairs) and name == data.source:
@@ -282,7 +285,7 @@ def _json_text(path: Path, line: int, values: Any, name: str, data: DataConfig) 
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise CorpusError(f"{path}:{line}: {name!r} is {value!r}, expected text")
+        raise CorpusError(f"{path}:{line}: {name!r} is {shown(value)}, expected text")
     return _one_line(value)
 
 
@@ -291,7 +294,7 @@ def _parquet_pairs(path: Path, data: DataConfig) -> Pairs:
         file = pq.ParquetFile(path)
         tables = map(pa.Table.from_batches, ([batch] for batch in file.iter_batches(batch_size=BLOCK_ROWS)))
         yield from arrow_pairs(tables, file.schema_arrow, str(path), data)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise CorpusError(f"{path} is no Parquet file, or a damaged one: {reason(error)}") from None
 
 
@@ -303,16 +306,23 @@ def arrow_pairs(tables: Iterable[pa.Table], schema: pa.Schema, name: str, data: 
         nested = [struct.field(i).name for i in range(struct.num_fields)]
     wanted = _wanted_columns(schema.names, nested, name, data)
     inside = wanted[0] not in schema.names
+    before = 0
     for table in tables:
-        yield tuple(_arrow_texts(table, column, inside, name, data) for column in wanted)  # type: ignore[misc]
+        where = f"{name}, after row {before:,}" if before else name
+        yield tuple(_arrow_texts(table, column, inside, where, data) for column in wanted)  # type: ignore[misc]
+        before += len(table)
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
     """The names that `datasets` keeps, beside the schema, for a column of class numbers (or of lists of them)."""
     kept = (schema.metadata or {}).get(b"huggingface")
-    feature = json.loads(kept)["info"]["features"].get(column, {}) if kept else {}
-    feature = feature.get("feature", feature) if isinstance(feature, dict) else {}
-    return feature.get("names")
+    try:
+        feature = json.loads(kept)["info"]["features"].get(column, {}) if kept else {}
+        feature = feature.get("feature", feature)
+        names = feature.get("names")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # another library's, or damaged
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _arrow_texts(table: pa.Table, column: str, inside: bool, name: str, data: DataConfig) -> list[str]:
@@ -321,10 +331,24 @@ def _arrow_texts(table: pa.Table, column: str, inside: bool, name: str, data: Da
         values = values.cast(values.type.value_type)
     if isinstance(data, LabelledPairs) and column == data.source:
         names = _class_names(table.schema, column)
-        return [data.text(value, f"{name}: column {column!r}", names) for value in values.to_pylist()]
+        return [data.text(value, f"{name}: column {column!r}", names) for value in _python(values, column, name, data)]
     if str(values.type) not in ("string", "large_string", "string_view", "null"):
         raise CorpusError(f"{name}: column {column!r} holds {values.type}, expected text")
-    return [_one_line(text) if text else "" for text in values.to_pylist()]
+    return [_one_line(text) if text else "" for text in _python(values, column, name, data)]
+
+
+def _python(values: pa.ChunkedArray, column: str, name: str, data: DataConfig) -> list[Any]:
+    """Values of Arrow as Python's; Arrow may hold text that is no UTF-8."""
+    try:
+        return values.to_pylist()
+    except UnicodeDecodeError as error:
+        if data.encoding_errors == "strict" or str(values.type) not in ("string", "large_string"):
+            raise CorpusError(
+                f"{name}: column {column!r} holds text that is no UTF-8 ({error.reason}); write it anew, or let "
+                "--encoding-errors replace put U+FFFD in its place"
+            ) from None
+    rows = values.cast(pa.large_binary()).to_pylist()
+    return [None if row is None else row.decode("utf-8", "replace") for row in rows]
 
 
 def _wanted_columns(columns: list[str], nested: list[str], name: str, data: DataConfig) -> tuple[str, str]:
@@ -341,11 +365,11 @@ def _wanted_columns(columns: list[str], nested: list[str], name: str, data: Data
         return "source", "target"
     present = nested or columns
     unknown = [column for column in names if column not in present]
-    found = ", ".join(f"translation.{column}" for column in nested) if nested else ", ".join(columns)
+    found = listed(f"translation.{column}" for column in nested) if nested else listed(columns)
+    hint = nearest(unknown[0], present) or "."
     raise CorpusError(
-        f"{name}: no column {' nor '.join(map(repr, unknown))}; columns found: {found}"
-        + "".join(nearest(column, present) for column in unknown[:1])
-        + f". Name them with {' and '.join(data.flags)}"
+        f"{name}: no column {' nor '.join(map(repr, unknown))}; columns found: {found}{hint} "
+        f"Name them with {' and '.join(data.flags)}"
     )
 
 

@@ -30,6 +30,7 @@ import sentencepiece
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.errors import ConfigError, CorpusError
+from seq2seq.text.sampling import Sampler
 
 PAD, UNK, BOS, EOS = range(4)
 """Ids of the special pieces in every model trained here."""
@@ -46,7 +47,6 @@ RARE = 0.0005
 TRAINING_THREADS = 4
 """Fixed, whatever the machine: unigram training adds up floats in an order that follows from it."""
 
-_random_generator = threading.Lock()
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
@@ -86,7 +86,9 @@ class Tokenizer:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             size = self._processor.get_piece_size()
             self.eos_id: int = self._processor.eos_id()
-        except (RuntimeError, OSError) as error:
+            self._processor.id_to_piece(list(range(size)))  # all of them are text
+            self.algorithm: str = _algorithm(model)
+        except (RuntimeError, OSError, ValueError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
                 f"{name} is no SentencePiece model, or a damaged one ({reason}); expected a .model file "
@@ -103,7 +105,8 @@ class Tokenizer:
         self.bos_id: int = self._or_eos(self._processor.bos_id())
         self.pad_id: int = self._or_eos(self._processor.pad_id())
         self._silent = frozenset((self.pad_id, self.bos_id, self.eos_id))
-        self.algorithm: str = _algorithm(model)
+        self._sampler: Sampler | None = None
+        self._sampling = threading.Lock()
 
     def _or_eos(self, piece: int) -> int:
         return piece if piece >= 0 else self.eos_id
@@ -196,7 +199,7 @@ class Tokenizer:
         """A random segmentation of each text: BPE-dropout (Provilkov et al. 2020) or unigram sampling (Kudo 2018).
 
         The same texts in the same order with the same seed and amount give the same ids, whatever was sampled before
-        and in whichever thread.
+        and in whichever thread or process.
 
         Args:
             texts: As for `encode`.
@@ -212,18 +215,12 @@ class Tokenizer:
                 f"sampling is {amount}, but the tokenizer is a {self.algorithm} model, which has one segmentation "
                 "only; leave sampling at 0, or use a bpe or unigram model"
             )
-        # SentencePiece draws from a generator of the thread, seeded from a global when the thread first draws. A batch
-        # call starts its own threads: with one of them, its draws follow from the seed set just before it. A call for
-        # one text is no batch to some releases, which is what the empty one at the end is for.
-        with _random_generator:
-            sentencepiece.set_random_generator_seed(seed % (2**32 - 1))  # 2**32 - 1 itself means "no seed"
-            return self._processor.encode(
-                [*_well_formed(texts), ""],
-                enable_sampling=True,
-                alpha=amount if self.algorithm == "bpe" else 1.0 - amount,
-                nbest_size=-1,
-                num_threads=1,
-            )[:-1]
+        if amount <= 0 and self.algorithm == "bpe":
+            return self.encode(texts)
+        with self._sampling:
+            if self._sampler is None:
+                self._sampler = Sampler(self._processor, self.algorithm, _user_defined(self._model))
+            return self._sampler(_well_formed(texts), seed, amount)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each sequence of ids; pad, BOS and EOS are left out, bytes that are no UTF-8 become U+FFFD."""
@@ -295,6 +292,12 @@ def _algorithm(model: bytes) -> str:
         if number == 3 and isinstance(value, int):
             return _ALGORITHMS.get(value, "unknown")
     return "unigram"
+
+
+def _user_defined(model: bytes) -> frozenset[str]:
+    """The pieces that are never split: those (field 1 of the model) whose type (field 3) is 4."""
+    pieces = (dict(_fields(value)) for number, value in _fields(model) if number == 1 and isinstance(value, bytes))
+    return frozenset(piece[1].decode() for piece in pieces if piece.get(3) == 4 and isinstance(piece[1], bytes))
 
 
 def _varint(message: bytes, start: int) -> tuple[int, int]:

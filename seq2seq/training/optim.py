@@ -155,11 +155,15 @@ class Optimization:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave, after the weights; where there were no averages, they begin at the weights.
+
+        Raises:
+            KeyError: Moments of a parameter that is not there, or does not learn.
+        """
+        for name, average in self.averages.items():
+            average.copy_(tensors.get(f"average/{name}", self.named[name]).detach())
         for full, value in tensors.items():
             kind, _, name = full.partition("/")
-            if kind == "average" and name in self.averages:
-                self.averages[name].copy_(value)
-            elif kind == "optimizer":
+            if kind == "optimizer":
                 key, _, name = name.partition("/")
                 self.optimizer.state[self.named[name]][key] = value.clone()

@@ -1,15 +1,17 @@
-"""The training loop, for every task: a model answers `loss(batch) -> (sum, count)`, the task validates and saves."""
+"""The training loop, for every task: a model answers `loss(batch) -> (sum, count)`, the task validates and saves.
+
+What a run does is a function of its options, its text, the number of threads and the type of products, wherever it was
+stopped and resumed; with `max_minutes`, of the clock too.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,25 +22,15 @@ from tqdm import tqdm
 
 from seq2seq.checkpoint import TrainingState, load_training_state, save_training_state
 from seq2seq.config import OptimizationConfig, RunConfig
-from seq2seq.errors import UserError
+from seq2seq.errors import ModelDirectoryError, UserError
+from seq2seq.training.gradients import Batch, free_memory, sum_gradients
+from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
+from seq2seq.training.log import MetricsLog
 from seq2seq.training.optim import LayerRates, Optimization, learning_rate
+from seq2seq.training.progress import Progress, Window, restored
 
-# steps in a row whose gradient is not finite before training gives up
+# steps in a row whose loss or gradient is not finite before training gives up
 MOST_SKIPPED = 20
-
-
-class Interrupted(SystemExit):
-    """A signal asked the training to stop; the state is saved. Its code is the one that shells give such an end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-
-
-class Batch(Protocol):
-    """What a model learns from in one pass."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
 
 
 class Task(Protocol):
@@ -60,38 +52,6 @@ class Task(Protocol):
         """Writes the best model so far."""
 
 
-@dataclass
-class Progress:
-    """Where a run stands; all of it goes into a checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0  # batches of this epoch already used
-    seconds: float = 0.0
-    tokens: int = 0
-    best: float | None = None
-    best_step: int = 0
-    bad_validations: int = 0  # since the best one
-    stale_validations: int = 0  # since the best one or the last reduction of the learning rate
-    reductions: int = 0
-    skipped: int = 0
-    validated_step: int = 0
-    log_bytes: int = 0  # length of metrics.jsonl at the checkpoint
-
-
-@dataclass
-class Window:
-    """Sums since the last log line."""
-
-    loss: float = 0.0
-    tokens: int = 0
-    start: float = field(default_factory=time.perf_counter)
-
-    def summary(self) -> tuple[float, float]:
-        """Loss per token in nats, and target tokens per second."""
-        return self.loss / max(self.tokens, 1), self.tokens / max(time.perf_counter() - self.start, 1e-9)
-
-
 class Trainer:
     """Runs a task's training; resumable at any checkpoint, bit for bit on a CPU with the same number of threads."""
 
@@ -104,19 +64,21 @@ class Trainer:
         precision: torch.dtype,
         say: Callable[[str], None],
         layers: LayerRates | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
+        """See `seq2seq.app.run`; `about` is what metrics.json says beside the scores."""
         self.model, self.task, self.say = model, task, say
-        self.config, self.training = optimization, training
+        self.config, self.training, self.about = optimization, training, about or {}
         self.directory = Path(training.output)
+        self.log = MetricsLog(self.directory)
         self.optimization = Optimization(model, optimization, layers)
         self.progress, self.window = Progress(), Window()
         self.device = next(model.parameters()).device
         self.autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
-        self.signal: int | None = None
-        self.skipped_in_a_row = 0
+        self.stop = Noted()
         self.started = time.perf_counter()
         self.total_steps = 0
-        self.board: Any = None
+        self.batches: str | None = None  # a checksum of the first epoch's
 
     # ---------------------------------------------------------------- the loop
 
@@ -128,16 +90,10 @@ class Trainer:
             UserError: The loss stays non-finite.
         """
         training, progress = self.training, self.progress
-        order = self.task.order(progress.epoch)
-        # of the first epoch, wherever this run begins: epochs differ by some batches, the schedule must not
-        self.total_steps = self._total_steps(len(order if progress.epoch == 0 else self.task.order(0)))
         self.started = time.perf_counter() - progress.seconds
-        if training.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.directory / "tensorboard"))
+        order = self._begin()
         self.model.train()
-        with self._signals(), self._bar() as bar:
+        with noted_signals() as self.stop, self._bar() as bar:
             while not self._finished():
                 for batches in self._steps(order):
                     self._advance(batches, len(order), bar)
@@ -146,9 +102,32 @@ class Trainer:
                 order = self.task.order(progress.epoch)
             if progress.validated_step != progress.step:
                 self._validate()
-        if self.board is not None:
-            self.board.close()
+        self.log.close()
+        if progress.best is None:
+            raise UserError(
+                f"no validation gave a finite {training.validation_metric}, so no model was written; lower "
+                "--learning-rate, or try --precision float32"
+            )
         return progress
+
+    def _begin(self) -> list[np.ndarray]:
+        """The batches to go on with, limits, and a first checkpoint: what cannot be written is found out at once."""
+        progress, first = self.progress, self.task.order(0)
+        order = self.task.order(progress.epoch) if progress.epoch else first
+        # of the first epoch, wherever this run begins: epochs differ by some batches, the schedule must not
+        self.total_steps = self._total_steps(len(first))
+        checksum = hashlib.sha256(b"".join(index.astype("<i8").tobytes() + b";" for index in first)).hexdigest()
+        if self.batches not in (None, checksum):
+            self.say("text, seed or batch sizes are not those the run began with: its batches are others from here on")
+        if progress.position >= len(order):  # the epoch is shorter now
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            order = self.task.order(progress.epoch)
+        self.batches = checksum
+        if self.training.tensorboard:
+            self.log.open_board(progress.step)
+        if progress.step == 0:
+            self.save_state()
+        return order
 
     def _advance(self, batches: list[Batch], epoch_length: int, bar: tqdm) -> None:
         """One step and all that is due after it: log, validation, checkpoint."""
@@ -166,9 +145,9 @@ class Trainer:
             self._validate()
         elif training.save_every > 0 and progress.step % training.save_every == 0:
             self.save_state()
-        if self.signal is not None:
+        if self.stop.number is not None:
             self.save_state()
-            raise Interrupted(self.signal)
+            raise Interrupted(self.stop.number)
 
     def _steps(self, order: list[np.ndarray]) -> Iterator[list[Batch]]:
         """The rest of an epoch's batches, in groups of `accumulate`."""
@@ -182,16 +161,42 @@ class Trainer:
             yield group
 
     def _step(self, batches: list[Batch], rate: float, epoch: float) -> tuple[float, int, float]:
-        """Forward, backward, update. Returns the summed loss, target tokens and the gradient's norm."""
-        # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
-        torch.manual_seed(self.training.seed * 1_000_003 + self.progress.step)
-        total, tokens = 0.0, 0
-        for batch in batches:
-            with self.autocast:
-                loss, count = self.model.loss(batch.to(self.device), self.config.label_smoothing)  # type: ignore[operator]
-            loss.backward()
-            total, tokens = total + loss.item(), tokens + count
+        """Forward, backward, update. Returns the summed loss, target tokens and the gradient's norm.
+
+        Where the loss or the gradient is not finite, nothing has moved and the norm is not finite.
+
+        Raises:
+            UserError: There is not memory enough, not even for the batches in halves.
+        """
+        sums = self._gradients(batches) or self._gradients_of_halves(batches)
+        total, tokens = sums
+        if not math.isfinite(total):
+            self.optimization.optimizer.zero_grad()
+            return total, tokens, math.nan
         return total, tokens, self.optimization.step(tokens, rate, epoch)
+
+    def _gradients(self, batches: list[Batch]) -> tuple[float, int] | None:
+        # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
+        torch.manual_seed((self.training.seed * 1_000_003 + self.progress.step) % 2**63)
+        return sum_gradients(self.model, batches, self.device, self.autocast, self.config.label_smoothing)
+
+    def _gradients_of_halves(self, batches: list[Batch]) -> tuple[float, int]:
+        """The same with each batch in two, once what the first try held is free: a step accumulated over the halves."""
+        self.optimization.optimizer.zero_grad()
+        free_memory(self.device)
+        self.progress.halved += 1
+        step = self.progress.step + 1
+        self.say(f"step {step}: out of memory; repeated with its batches in halves ({self.progress.halved} so far)")
+        halves = [half for batch in batches for half in batch.halves()]
+        sums = self._gradients(halves) if len(halves) > len(batches) else None
+        if sums is None:
+            self.optimization.optimizer.zero_grad()
+            raise UserError(
+                f"step {step} does not fit into memory, not even with its batches in halves; lower --batch-tokens (and "
+                "raise --accumulate to learn from as many in a step), then go on with --resume. The last checkpoint "
+                "is intact"
+            )
+        return sums
 
     # ---------------------------------------------------------------- limits
 
@@ -244,49 +249,59 @@ class Trainer:
         with self.averaged():
             scores = self.task.validate(self.model)
             score = -scores["loss"] if metric == "loss" else scores[metric]
-            best = progress.best is None or score > progress.best
+            best = math.isfinite(score) and (progress.best is None or score > progress.best)
             if best:
                 progress.best, progress.best_step = score, progress.step
                 progress.bad_validations = progress.stale_validations = 0
                 metrics = {"step": progress.step, "epoch": progress.epoch, "valid": scores}
-                self.task.save(dict(self.model.state_dict()), metrics | {"minutes": round(progress.seconds / 60, 2)})
+                metrics |= {"minutes": round(progress.seconds / 60, 2), "skipped_steps": progress.skipped, **self.about}
+                self.task.save(dict(self.model.state_dict()), metrics)
         if not best:
             progress.bad_validations += 1
             progress.stale_validations += 1
             if self.config.schedule == "plateau" and progress.stale_validations > self.config.plateau_patience:
                 progress.reductions += 1
                 progress.stale_validations = 0
-        self._log({"valid": scores, "best": best})
+        self._write({"valid": scores, "best": best})
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self.say(f"step {progress.step}, epoch {progress.epoch}: {shown}{'  (best so far)' if best else ''}")
         progress.validated_step = progress.step
-        self.save_state()
         self.window = Window()
+        self.save_state()
 
     def save_state(self) -> None:
         """Writes a checkpoint from which `resume` goes on."""
-        log = self.directory / "metrics.jsonl"
-        self.progress.log_bytes = log.stat().st_size if log.exists() else 0
+        self.progress.log_bytes = self.log.size()
         self.progress.seconds = time.perf_counter() - self.started
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        values = {"progress": vars(self.progress)}
+        values = {"progress": vars(self.progress), "window": self.window.to_json(), "batches": self.batches}
         save_training_state(
             self.directory, self.progress.step, TrainingState(tensors | self.optimization.state(), values)
         )
 
     def resume(self) -> bool:
-        """Goes back to the last checkpoint of the directory; False when there is none."""
+        """Goes back to the last checkpoint of the directory; False when there is none.
+
+        Raises:
+            ModelDirectoryError: The checkpoint is damaged, or is that of another model.
+        """
         state = load_training_state(self.directory)
         if state is None:
             return False
         weights = {name[6:]: value for name, value in state.tensors.items() if name.startswith("model/")}
-        self.model.load_state_dict(weights)
-        self.optimization.load_state(state.tensors)
-        self.progress = Progress(**state.values["progress"])
-        log = self.directory / "metrics.jsonl"
-        if log.exists():
-            with open(log, "r+b") as file:
-                file.truncate(self.progress.log_bytes)
+        try:
+            self.model.load_state_dict(weights)
+            self.optimization.load_state(state.tensors)
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelDirectoryError(
+                f"the training state in {self.directory} is not that of this model ({reason:.200}); leave the options "
+                "and the text as they were, or start anew with --overwrite"
+            ) from None
+        self.progress = restored(Progress, state.values.get("progress"))
+        self.window = restored(Window, state.values.get("window", {}))
+        self.batches = state.values.get("batches")
+        self.log.cut(self.progress.log_bytes)
         return True
 
     # ---------------------------------------------------------------- telling
@@ -295,32 +310,34 @@ class Trainer:
         progress = self.progress
         progress.tokens += tokens
         if math.isfinite(norm):
-            self.skipped_in_a_row = 0
+            progress.skipped_in_a_row = 0
             self.window.loss += loss
             self.window.tokens += tokens
             return
         progress.skipped += 1
-        self.skipped_in_a_row += 1
-        self.say(f"step {progress.step}: the gradient is not finite, step skipped ({progress.skipped} so far)")
-        if self.skipped_in_a_row >= MOST_SKIPPED:
+        progress.skipped_in_a_row += 1
+        what = "gradient" if math.isfinite(loss) else "loss"
+        self.say(f"step {progress.step}: the {what} is not finite, step skipped ({progress.skipped} so far)")
+        if progress.skipped_in_a_row >= MOST_SKIPPED:
             raise UserError(
-                f"the gradient was not finite {MOST_SKIPPED} steps in a row; lower --learning-rate or --clip-norm, or "
-                "try --precision float32. The last checkpoint is intact"
+                f"the {what} was not finite {MOST_SKIPPED} steps in a row; lower --learning-rate or --clip-norm, or "
+                "try --precision float32, and go on with --resume. The last checkpoint is intact"
             )
 
     def _show(self, bar: tqdm, rate: float, norm: float) -> None:
         progress, limits = self.progress, self.training
         progress.seconds = time.perf_counter() - self.started
-        loss, speed = self.window.summary()
+        loss, speed = self.window.loss_per_token(), self.window.speed()
         bar.n = min(round(self._done() * 1000), 1000)
         left = progress.seconds * (1 - self._done()) / max(self._done(), 1e-9)
         bar.set_postfix_str(
-            f"step {progress.step}, loss {loss:.3f}, {speed:,.0f} {self.task.unit}/s, {_clock(left)} left",
+            f"step {progress.step}, loss {loss:.3f}, {speed:,.0f} {self.task.unit}/s, {_clock(left)} left"
+            + (f", {progress.skipped} skipped" if progress.skipped else ""),
             refresh=False,
         )
         bar.update(0)
         if limits.log_every > 0 and progress.step % limits.log_every == 0:
-            self._log(
+            self._write(
                 {
                     "loss": loss,
                     "learning_rate": rate,
@@ -331,39 +348,14 @@ class Trainer:
             )
             self.window = Window()
 
-    def _log(self, values: dict[str, Any]) -> None:
+    def _write(self, values: dict[str, Any]) -> None:
         progress = self.progress
-        line = {"step": progress.step, "epoch": progress.epoch, "seconds": round(progress.seconds, 2), **values}
-        with open(self.directory / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.board is not None:
-            for name, value in (values | values.get("valid", {})).items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    self.board.add_scalar(f"{'valid' if 'valid' in values else 'train'}/{name}", value, progress.step)
+        place = {"step": progress.step, "epoch": progress.epoch, "seconds": round(progress.seconds, 2)}
+        self.log.write({**place, **values})
 
     def _bar(self) -> tqdm:
         form = "{percentage:3.0f}%|{bar:20}| {postfix}"
         return tqdm(total=1000, bar_format=form, disable=not sys.stderr.isatty(), mininterval=0.5, leave=False)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Notes SIGINT and SIGTERM instead of dying in the middle of a step; a second one is obeyed at once."""
-        kept: dict[int, Any] = {}
-
-        def note(number: int, _: object) -> None:
-            self.signal = number
-            for known, handler in kept.items():
-                signal.signal(known, handler)
-            self.say("stopping after this step; once more to stop at once")
-
-        with contextlib.suppress(ValueError):  # signals reach the main thread only
-            for wanted in (signal.SIGINT, signal.SIGTERM):
-                kept[wanted] = signal.signal(wanted, note)
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
 
 
 def _clock(seconds: float) -> str:

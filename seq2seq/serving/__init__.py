@@ -1,0 +1,1 @@
+"""Models behind an HTTP interface: requests that wait together are answered together."""

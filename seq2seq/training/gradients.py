@@ -1,0 +1,70 @@
+"""Gradients of a step, summed over its batches; whether memory was enough for them."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+class Batch(Protocol):
+    """What a model learns from in one pass."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+
+    def halves(self) -> tuple[Batch, ...]:
+        """Two batches with its examples, in order; a single example stays one batch."""
+
+
+def sum_gradients(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    device: torch.device,
+    autocast: contextlib.AbstractContextManager[Any],
+    smoothing: float,
+) -> tuple[float, int] | None:
+    """Adds the gradients of the summed loss of each batch to those that the parameters have.
+
+    Args:
+        model: With `loss(batch, smoothing) -> (sum, count)`.
+        batches: Of one step.
+        device: The model's.
+        autocast: Context of the forward passes.
+        smoothing: Of labels.
+
+    Returns:
+        Summed loss in nats and the number of target tokens (or texts); None where memory ran out, and then some of the
+        gradients may be there and some not.
+    """
+    total, tokens = 0.0, 0
+    try:
+        for batch in batches:
+            with autocast:
+                loss, count = model.loss(batch.to(device), smoothing)  # type: ignore[operator]
+            loss.backward()
+            total, tokens = total + loss.item(), tokens + count
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return None
+    return total, tokens
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the machine's or a GPU's, was not enough."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return any(sign in text for sign in ("out of memory", "allocate memory", "ALLOC_FAILED"))
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives back what a failed pass has left behind."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

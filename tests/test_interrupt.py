@@ -1,0 +1,68 @@
+"""SIGINT and SIGTERM: noted once, obeyed the second time, never lost and never in the way of a write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from seq2seq.training.interrupt import Interrupted, noted_signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_noted_once_and_handlers_come_back(number, code):
+    before = signal.getsignal(number)
+    with noted_signals() as noted:
+        assert noted.number is None and signal.getsignal(number) != before
+        os.kill(os.getpid(), number)
+        assert noted.number == number
+        assert signal.getsignal(number) == before  # the next one is obeyed
+    assert signal.getsignal(number) == before
+    assert Interrupted(number).code == code
+
+
+def test_handlers_come_back_after_an_error():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), noted_signals():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_second_one_is_obeyed_at_once():
+    with pytest.raises(KeyboardInterrupt), noted_signals():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_nothing_is_changed():
+    found = []
+
+    def work() -> None:
+        with noted_signals() as noted:
+            found.append(noted.number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
+
+
+def test_a_signal_in_the_middle_of_a_write_breaks_nothing():
+    """A handler that used the stream would raise: it cannot be entered twice."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "from seq2seq.training.interrupt import noted_signals\n"
+        "def later(): threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "for _ in range(3):\n"
+        "    with noted_signals() as noted:\n"
+        "        later()\n"
+        "        while noted.number is None: sys.stdout.write('x' * 100_000); sys.stdout.flush()\n"
+        "sys.stdout.write('end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("xend")
+    assert done.stderr.count("stopping after this step; once more to stop at once") == 3
