@@ -220,7 +220,7 @@ class TrainingConfig(RunConfig):
     validation_metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What decides the best model, early stopping and the plateau schedule."""
     validation_sentences: int = 1000
-    """At most this many sentences are translated at a validation (the loss is over all of them)."""
+    """At most this many sentences, from all parts of the split, are translated at a validation (loss: all of them)."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sacrebleu
 import torch
@@ -24,6 +25,7 @@ from seq2seq.app import train
 from seq2seq.app.cli import main
 from seq2seq.app.output import exclusive
 from seq2seq.checkpoint import load_model, read_tensors
+from seq2seq.config import TrainingConfig, TrainTranslatorConfig
 
 
 def _reversal(folder: Path) -> Path:
@@ -291,3 +293,25 @@ def test_no_space_left_is_a_message_and_the_last_checkpoint_is_intact(
         assert f"the checkpoint of step {state.values['progress']['step']} is intact" in error
     assert _train(small_corpus, tmp_path / "m", *options, "--resume") == 0
     assert not [path for path in (tmp_path / "m").rglob(".*")]
+
+
+def test_validation_takes_sentences_from_all_parts_of_the_split() -> None:
+    """A split sorted by length would else be judged by its shortest sentences."""
+
+    class Split:
+        def __len__(self) -> int:
+            return 10
+
+        def source_texts(self, rows: np.ndarray) -> list[str]:
+            return [f"source {row}" for row in rows]
+
+        def target_texts(self, rows: np.ndarray) -> list[str]:
+            return [f"target {row}" for row in rows]
+
+    def task(sentences: int) -> train.TranslationTask:
+        config = TrainTranslatorConfig(training=TrainingConfig(validation_sentences=sentences))
+        return train.TranslationTask(config, Split(), Split(), (), torch.device("cpu"))  # type: ignore[arg-type]
+
+    assert task(4).sources == ["source 0", "source 2", "source 5", "source 7"]
+    assert task(4).references == ["target 0", "target 2", "target 5", "target 7"]
+    assert task(10).sources == task(50).sources == [f"source {row}" for row in range(10)]

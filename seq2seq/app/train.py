@@ -43,8 +43,9 @@ class TranslationTask:
         self.tokenizers = tokenizers
         self.directory = Path(config.training.output)
         count = min(len(valid), config.training.validation_sentences)
-        self.sources = valid.source_texts(np.arange(count))
-        self.references = valid.target_texts(np.arange(count))
+        rows = np.arange(count) * len(valid) // max(count, 1)  # from all of it: many files are sorted by length
+        self.sources = valid.source_texts(rows)
+        self.references = valid.target_texts(rows)
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch."""
