@@ -321,3 +321,12 @@ def test_addresses_that_cannot_be_listened_on():
             listen("::1", 0).close()
         except ConfigError:
             pytest.skip("IPv6 is switched off here")
+
+
+def test_answers_do_not_wait_to_be_acknowledged():
+    """An answer is written in two parts, of which the second must not wait for word of the first."""
+    with listen("127.0.0.1", 0) as listening:
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -27,7 +27,7 @@ from seq2seq.config import LabelDataConfig
 from seq2seq.text.labels import Labels, load_labelled, stratified
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
-SMALLER_STEPS = ["--learning-rate", "0.002", "--layer-decay", "0.7", "--max-epochs", "6"]
+SMALLER_STEPS = ["--layer-decay", "0.7", "--sampling", "0"]
 Split = tuple[list[str], list[str]]
 FASTTEXT = {
     "fastText, 2-grams, rate 0.1": {"epoch": 25, "lr": 0.1, "wordNgrams": 2},
