@@ -25,6 +25,9 @@ from toolkits.workplace import (
 
 EPOCHS = 6
 
+# the peers have attention as in the paper, without what ours adds to it
+AS_THE_PEERS = ["--no-query-token", "--no-attend-embedding", "--no-scale-embedding"]
+
 
 class Ours(Program):
     """One precision of ours."""
@@ -48,7 +51,7 @@ class Ours(Program):
             **{"--attention-size": ATTENTION, "--data": place.data, "--source": place.source},
             **{"--target": place.target, "--tokenizer": place.tokenizer, "--threads": place.threads},
         }
-        return [str(word) for option in sizes.items() for word in option]
+        return [str(word) for option in sizes.items() for word in option] + AS_THE_PEERS
 
     def prepare_decoding(self, place: Workplace) -> None:
         """A brief training, unless a model is given."""
