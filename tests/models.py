@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 
 from seq2seq.checkpoint import save_weights, start_model_directory
-from seq2seq.config import ClassifierConfig, ModelConfig
+from seq2seq.config import ClassifierConfig, ModelConfig, TokenizerConfig
 from seq2seq.nn.classifier import ClassificationModel
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
@@ -15,15 +15,21 @@ from seq2seq.text.tokenizer import Tokenizer
 TEXT = ["the cat sat on the mat .", "a dog runs in the park .", "two men eat red apples .", "where is the old train ?"]
 
 
-def write_model(directory, tokenizer: Tokenizer, seed: int, task: str = "translation", **options) -> str:
+def small_tokenizer(vocab_size: int = 330) -> Tokenizer:
+    return Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=vocab_size), seed=1)
+
+
+def make_model(tokenizer: Tokenizer, seed: int, **options) -> TranslationModel:
     torch.manual_seed(seed)
     sizes = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
-    values = {**sizes, "initialization": "normal", "initialization_scale": 0.6, **options}
-    vocabulary = tokenizer.vocab_size
-    chosen = ModelConfig(**values)
-    model = TranslationModel(chosen, vocabulary, vocabulary, joint=True)
+    config = ModelConfig(**{**sizes, "initialization": "normal", "initialization_scale": 0.6, **options})
+    return TranslationModel(config, tokenizer.vocab_size, tokenizer.vocab_size, joint=True).eval()
+
+
+def write_model(directory, tokenizer: Tokenizer, seed: int, task: str = "translation", **options) -> str:
+    model, vocabulary = make_model(tokenizer, seed, **options), tokenizer.vocab_size
     config = {"task": task, "source": "en", "target": "fr", "source_vocab": vocabulary, "target_vocab": vocabulary,
-              "joint": True, "model": asdict(chosen), "options": {"max_length": 60}}  # fmt: skip
+              "joint": True, "model": asdict(model.config), "options": {"max_length": 60}}  # fmt: skip
     start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return str(directory)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
+from seq2seq.app import vectors
 from seq2seq.app.cli import main
 from seq2seq.app.vectors import read_vectors
 from seq2seq.errors import ConfigError
@@ -32,3 +35,11 @@ def test_what_holds_no_vectors(content, tmp_path):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(ConfigError, match=r"vectors from|no matrix of finite"):
         read_vectors(str(tmp_path / "a"))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="No space left"):
+        with vectors._matrix_file(tmp_path / "a.npy") as add:
+            add(np.ones(3, np.float32))
+            raise OSError(errno.ENOSPC, "No space left on device")  # as a write gives it, without the file's name
+    assert list(tmp_path.iterdir()) == []

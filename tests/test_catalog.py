@@ -7,16 +7,15 @@ import shutil
 
 import numpy as np
 import pytest
-from models import TEXT, write_model
+from models import TEXT, small_tokenizer, write_model
 from test_classifier import SMALL, toy
 
 from seq2seq import Classifier, Translator
 from seq2seq.app.cli import main
 from seq2seq.checkpoint import read_config, write_atomically
-from seq2seq.config import SearchConfig, TokenizerConfig
+from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError, ModelDirectoryError
 from seq2seq.serving.catalog import NAMES, Catalog, Classify, ScorePairs, Translate, Unknown, details
-from seq2seq.text.tokenizer import Tokenizer
 
 SEARCH = SearchConfig(beam_size=3, max_length=8)
 HERE = {"device": "cpu", "threads": 1, "precision": "float32"}
@@ -35,7 +34,7 @@ def with_languages(path: str, source: str, target: str) -> str:
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("models")
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     found = {"en fr": write_model(root / "a", tokenizer, 0)}
     for n, pair in enumerate(("de fr", "fr en"), 1):
         found[pair] = with_languages(write_model(root / str(n), tokenizer, n), *pair.split())

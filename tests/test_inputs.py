@@ -11,13 +11,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from models import TEXT, write_classifier, write_model
+from models import TEXT, small_tokenizer, write_classifier, write_model
 
 from seq2seq.app import train, train_classifier
 from seq2seq.app.cli import main
-from seq2seq.config import TokenizerConfig
 from seq2seq.errors import UserError
-from seq2seq.text.tokenizer import Tokenizer
 
 
 class Case(NamedTuple):
@@ -238,7 +236,7 @@ class DataRead(UserError):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     return {
         "TRANSLATOR": write_model(folder / "t", tokenizer, 0),
         "CLASSIFIER": write_classifier(folder / "c", tokenizer, 0),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from models import TEXT, write_model
+from models import TEXT, small_tokenizer, write_model
 
 from seq2seq import Translator
-from seq2seq.config import TokenizerConfig
 from seq2seq.errors import ConfigError, ModelDirectoryError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -17,7 +16,7 @@ SHORT = {"beam_size": 3, "max_length": 8}
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    return small_tokenizer()
 
 
 @pytest.fixture(scope="module")

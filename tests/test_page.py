@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from models import TEXT, write_model
+from models import TEXT, small_tokenizer, write_model
 from servers import running
 from test_server import Animals
 
 from seq2seq import Translator
-from seq2seq.config import SearchConfig, TokenizerConfig
+from seq2seq.config import SearchConfig
 from seq2seq.serving.catalog import Catalog
-from seq2seq.text.tokenizer import Tokenizer
 
 selenium = pytest.importorskip("selenium", reason="no Selenium: pip install 'seq2seq[browser]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium w
 
 @pytest.fixture(scope="module")
 def translator(tmp_path_factory) -> Translator:
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     path = write_model(tmp_path_factory.mktemp("models") / "a", tokenizer, 0)
     return Translator.from_pretrained(path, device="cpu", precision="float32")
 

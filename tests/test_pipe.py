@@ -9,11 +9,9 @@ import sys
 
 import pytest
 from conftest import ROOT
-from models import TEXT, write_classifier, write_model
+from models import small_tokenizer, write_classifier, write_model
 
 from seq2seq import Translator
-from seq2seq.config import TokenizerConfig
-from seq2seq.text.tokenizer import Tokenizer
 
 
 def script(name):
@@ -27,7 +25,7 @@ def script(name):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     return {
         "translate": write_model(folder / "t", tokenizer, 0),
         "classify": write_classifier(folder / "c", tokenizer, 0),

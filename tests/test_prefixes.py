@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+from models import make_model, small_tokenizer
 
-from seq2seq.config import ModelConfig, TokenizerConfig
 from seq2seq.inference import prefixes
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.prefixes import levels, score_prefixes
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.scoring import score_ids
-from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
 
 SOURCES = ["the cat", "a dog runs in the park and eats", "", "two"]
@@ -24,15 +22,7 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    lines = ["the cat sat on the mat", "a dog runs in the park", "two men eat red apples"] * 10
-    return Tokenizer.train(lines, TokenizerConfig(vocab_size=320), seed=1)
-
-
-def make_model(tokenizer: Tokenizer, seed: int, **options) -> TranslationModel:
-    torch.manual_seed(seed)
-    sizes = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
-    config = ModelConfig(**{**sizes, "initialization": "normal", "initialization_scale": 0.6, **options})
-    return TranslationModel(config, tokenizer.vocab_size, tokenizer.vocab_size, joint=True).eval()
+    return small_tokenizer()
 
 
 @pytest.mark.parametrize(("attention", "layers", "budget", "logits"), [

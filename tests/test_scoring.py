@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 import torch
+from models import make_model, small_tokenizer
 
-from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import SearchConfig
 from seq2seq.errors import CorpusError
 from seq2seq.inference import scoring
 from seq2seq.inference.ensemble import Ensemble
@@ -16,19 +17,10 @@ from seq2seq.inference.search import search
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
 
-SIZES = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
-
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    lines = ["the cat sat on the mat", "a dog runs in the park", "two men eat red apples"] * 10
-    return Tokenizer.train(lines, TokenizerConfig(vocab_size=320), seed=1)
-
-
-def make_model(tokenizer: Tokenizer, seed: int, **options) -> TranslationModel:
-    torch.manual_seed(seed)
-    config = ModelConfig(**{**SIZES, "initialization": "normal", "initialization_scale": 0.6, **options})
-    return TranslationModel(config, tokenizer.vocab_size, tokenizer.vocab_size, joint=True).eval()
+    return small_tokenizer()
 
 
 def by_loop(model: TranslationModel, tokenizer: Tokenizer, source: list[int], target: list[int]) -> list[float]:

@@ -13,16 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from libretranslatepy import LibreTranslateAPI
-from models import TEXT, write_model
+from models import TEXT, small_tokenizer, write_model
 from servers import running
 
 from seq2seq import Translator
-from seq2seq.config import SearchConfig, ServingConfig, TokenizerConfig
+from seq2seq.config import SearchConfig, ServingConfig
 from seq2seq.errors import ConfigError
 from seq2seq.inference.classifier import Prediction
 from seq2seq.serving.catalog import Catalog
 from seq2seq.serving.server import listen
-from seq2seq.text.tokenizer import Tokenizer
 
 SEARCH = SearchConfig(beam_size=3, max_length=8)
 OPTIONS = {"beam_size": 3, "max_length": 8}
@@ -45,7 +44,7 @@ class Animals:
 
 @pytest.fixture(scope="module")
 def translator(tmp_path_factory) -> Translator:
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     path = write_model(tmp_path_factory.mktemp("models") / "a", tokenizer, 0)
     return Translator.from_pretrained(path, device="cpu", precision="float32")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import TEXT, write_classifier, write_model
+from models import TEXT, small_tokenizer, write_classifier, write_model
 from safetensors.torch import load_file, save
 from test_layout import MODULES
 
@@ -36,7 +36,7 @@ TERABYTE = 1 << 40
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    tokenizer = small_tokenizer()
     write_model(folder / "translator", tokenizer, 0)
     write_classifier(folder / "classifier", tokenizer, 0, ngrams=0)
     return {name: folder / name for name in ("translator", "classifier")}

@@ -41,13 +41,10 @@ def test_n_best_alignments(tiny_model, capsys):
 
 @pytest.mark.parametrize("option", [["--attention", "a.png"], ["--alignments", "pharaoh"]])
 def test_a_model_without_attention_says_so(option, tmp_path, monkeypatch, capsys):
-    from models import TEXT, write_model
-
-    from seq2seq.config import TokenizerConfig
-    from seq2seq.text.tokenizer import Tokenizer
+    from models import small_tokenizer, write_model
 
     monkeypatch.chdir(tmp_path)
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=320), seed=1)
+    tokenizer = small_tokenizer(320)
     model = write_model(tmp_path / "model", tokenizer, 1, attention="none")
     assert main(["translate", "--model", model, "a cat", *option, *FAST]) == 2
     assert f"{option[0]}: {model} was trained with --attention none" in capsys.readouterr().err

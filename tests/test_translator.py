@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from models import TEXT, write_model
+from models import TEXT, small_tokenizer, write_model
 
 from seq2seq import Translator
 from seq2seq.config import TokenizerConfig
@@ -25,7 +25,7 @@ SHORT = {"beam_size": 3, "max_length": 8}
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=330), seed=1)
+    return small_tokenizer()
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import TEXT, write_model
+from models import small_tokenizer, write_model
 
 from seq2seq import Translator
-from seq2seq.config import TokenizerConfig
 from seq2seq.errors import ConfigError
 from seq2seq.inference.vectors import embed_stream, neighbours, principal_components
-from seq2seq.text.tokenizer import Tokenizer
 
 TEXTS = ["a cat", "two men eat red apples in the park", "", "a dog\nruns"]
 
 
 @pytest.fixture(scope="module", params=["none", "bahdanau"])
 def translator(request, tmp_path_factory):
-    tokenizer = Tokenizer.train(TEXT * 10, TokenizerConfig(vocab_size=320), seed=1)
+    tokenizer = small_tokenizer(320)
     folder = tmp_path_factory.mktemp("models") / request.param
     path = write_model(folder, tokenizer, 1, attention=request.param, encoder_layers=2)
     return Translator.from_pretrained(path, precision="float32")

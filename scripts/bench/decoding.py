@@ -22,6 +22,7 @@ import torch
 
 from seq2seq import Translator
 from seq2seq.inference.prepared import PreparedModel
+from seq2seq.nn.hardware import precision_name
 from seq2seq.nn.product import Product
 from seq2seq.text.tables import read_lines
 
@@ -120,7 +121,7 @@ def main() -> None:
     translator.searched = counting = CountingModel(translator.searched)
     lines = list(itertools.islice(read_lines(options.input), options.sentences))
     translator.translate(lines[:SINGLE])
-    precision = str(translator.precision).removeprefix("torch.")
+    precision = precision_name(translator.precision)
     found = [measure(translator, counting, lines, size) for size in options.beam_sizes]
     if options.json:
         shared = {"threads": torch.get_num_threads(), "precision": precision, "sentences": len(lines)}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import statistics
@@ -30,6 +29,7 @@ from toolkits.peer_joeynmt import JoeyNMT
 from toolkits.peer_marian import Marian
 from toolkits.workplace import Program, Workplace, figure, last_object, megaflop
 
+from seq2seq.nn.hardware import usable_cores
 from seq2seq.text.tables import read_lines
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -198,9 +198,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measures and prints."""
     options = arguments()
-    threads = options.threads or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    threads = options.threads or usable_cores()
     work, data = options.work.expanduser().resolve(), options.data.resolve()
     before = tuple(shlex.split(options.before))
     place = Workplace(data, work, options.source, options.target, threads, options.updates, before)

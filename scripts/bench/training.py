@@ -22,7 +22,7 @@ import torch
 from seq2seq.app.cli import parse_command
 from seq2seq.app.train import build_model, prepare_data
 from seq2seq.config import ModelConfig, OptimizationConfig
-from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, precision_name, use_threads
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
 from seq2seq.training.optim import Optimization
@@ -95,7 +95,7 @@ def report(speeds: list[float], model: TranslationModel, precision: torch.dtype)
         "share_of_product_peak": round(speed * products_a_token(config, vocabulary) / peak, 3),
         "peak_gflops": round(peak / 1e9),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-        "precision": str(precision).removeprefix("torch."),
+        "precision": precision_name(precision),
         "device": str(device),
         "threads": torch.get_num_threads(),
         "vocabulary": vocabulary,

@@ -124,9 +124,9 @@ def _disk(name: str, path: Path) -> Finding:
 def _threads() -> Finding:
     import torch
 
-    from seq2seq.app.environment import cores
+    from seq2seq.nn.hardware import usable_cores
 
-    usable, asked = cores(), os.environ.get("OMP_NUM_THREADS")
+    usable, asked = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     text = f"{usable} cores may be used, torch takes {torch.get_num_threads()} threads"
     text += f", OMP_NUM_THREADS is {asked}" if asked else ""
     with contextlib.suppress(OSError, ValueError):  # a container may have less time than cores
@@ -140,12 +140,12 @@ def _threads() -> Finding:
 def _bfloat16() -> Finding:
     import torch
 
-    from seq2seq.nn.hardware import choose_device, choose_precision
+    from seq2seq.nn.hardware import choose_device, choose_precision, precision_name
 
     device = choose_device("auto")
     product = torch.ones(8, 8, dtype=torch.bfloat16, device=device) @ torch.ones(8, 8, dtype=torch.bfloat16).to(device)
     good = bool((product == 8).all())
-    chosen = str(choose_precision("auto", device)).removeprefix("torch.")
+    chosen = precision_name(choose_precision("auto", device))
     level = torch.backends.cpu.get_cpu_capability()
     return Finding("bfloat16", f"{'works' if good else 'gives wrong products'}; on {device} ({level}) "
                                f"--precision auto now takes {chosen}", good)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
@@ -57,23 +56,20 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def environment(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
     """What a run records of where it ran; JSON-able, and without names of people or machines."""
     import torch
+
+    from seq2seq.nn.hardware import precision_name, usable_cores
 
     return {
         "versions": versions(),
         "commit": commit(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": processor(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": str(precision).removeprefix("torch."),
+        "precision": precision_name(precision),
         "byte_order": sys.byteorder,
     }

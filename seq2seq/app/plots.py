@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from seq2seq.app.streams import whole_file
 from seq2seq.errors import ConfigError, ModelDirectoryError
 
 FORMATS = ("png", "svg", "pdf")
@@ -34,15 +34,8 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise ConfigError(f"{path}: the name of a picture should end in {', '.join(f'.{name}' for name in FORMATS)}")
-    # written beside its place first: a reader never sees half of a picture
-    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as written:
         figure.savefig(written, format=kind, dpi=100)
-        os.replace(written, path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        written.unlink(missing_ok=True)
 
 
 def confusion_png(confusion: np.ndarray, labels: Sequence[str], path: Path) -> None:

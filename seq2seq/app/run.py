@@ -22,7 +22,7 @@ from seq2seq.app import output
 from seq2seq.app.environment import environment
 from seq2seq.config import TrainClassifierConfig, TrainTranslatorConfig, to_flat
 from seq2seq.errors import ConfigError, ModelDirectoryError
-from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, use_threads
+from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, precision_name, use_threads
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.interrupt import Interrupted
 from seq2seq.training.optim import LayerRates
@@ -86,7 +86,7 @@ class Run(NamedTuple):
         machine = checkpoint.read_config(directory).get("machine", {}) if going_on else {}
         precision = choose_precision(_wanted_precision(config, machine, device), device)
         datasets.disable_progress_bars()
-        shown = str(precision).removeprefix("torch.")
+        shown = precision_name(precision)
         say(f"on {device}, {threads} threads, matrix products in {shown}")
         for name, now in (("device", device.type), ("threads", threads), ("precision", shown)):
             if machine.get(name, now) != now:
@@ -159,7 +159,7 @@ class Run(NamedTuple):
             whole = {**described, "model": dataclasses.asdict(self.config.model), "options": to_flat(self.config)}
             whole |= {"command": self.command, "version": __version__}
             machine = {"device": self.device.type, "threads": torch.get_num_threads()}
-            whole["machine"] = {**machine, "precision": str(self.precision).removeprefix("torch.")}
+            whole["machine"] = {**machine, "precision": precision_name(self.precision)}
             source, target = tokenizers
             checkpoint.start_model_directory(
                 directory, whole, {"source": source.to_bytes(), "target": target.to_bytes()}

@@ -68,16 +68,27 @@ def output_file(path: str | None) -> Iterator[TextIO]:
         with _standard_output() as stream:
             yield stream
         return
-    target = Path(path)
-    special = target.exists() and not target.is_file()  # a device or a pipe is written to, not replaced
-    written = target if special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        if target.suffix == ".gz":
+    with whole_file(path) as written:
+        if Path(path).suffix == ".gz":
             opened: Any = gzip.open(written, "wt", compresslevel=6, encoding="utf-8", newline="\n")
         else:
             opened = open(written, "w", encoding="utf-8", newline="\n")
         with opened as file:
             yield file
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Where to write a file that takes its name only when all is written; after an error nothing is left of it.
+
+    Raises:
+        ConfigError: The file cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    special = target.exists() and not target.is_file()  # a device or a pipe is written to, not replaced
+    written = target if special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield written
         if not special:
             os.replace(written, target)
     except OSError as error:

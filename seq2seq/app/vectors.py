@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from seq2seq.app.models import Models, load_translator
-from seq2seq.app.streams import DeviceArguments, output_file, progress, text_lines
+from seq2seq.app.streams import DeviceArguments, output_file, progress, text_lines, whole_file
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,28 +71,19 @@ def _matrix_file(path: Path) -> Iterator[Callable[[np.ndarray], object]]:
     """A .npy file written row by row: the number of rows goes into its header at the end."""
     from numpy.lib import format as npy
 
-    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows, size = 0, 0
-    try:
-        with open(written, "wb") as file:
-            file.write(bytes(HEADER))
+    with whole_file(path) as written, open(written, "wb") as file:
+        file.write(bytes(HEADER))
 
-            def add(vector: np.ndarray) -> None:
-                nonlocal rows, size
-                rows, size = rows + 1, len(vector)
-                file.write(vector.astype("<f4").tobytes())
+        def add(vector: np.ndarray) -> None:
+            nonlocal rows, size
+            rows, size = rows + 1, len(vector)
+            file.write(vector.astype("<f4").tobytes())
 
-            yield add
-            file.seek(0)
-            npy.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, size)})
-            assert file.tell() == HEADER
-        os.replace(written, path)
-    except OSError as error:
-        if error.filename not in (str(written), written):
-            raise
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        written.unlink(missing_ok=True)
+        yield add
+        file.seek(0)
+        npy.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, size)})
+        assert file.tell() == HEADER
 
 
 def read_vectors(path: str) -> np.ndarray:

@@ -37,10 +37,20 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """What --precision calls a type of products: `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
 def use_threads(threads: int) -> int:
     """Sets the CPU threads; 0 takes the cores that this process may use. Returns their number."""
     if threads <= 0:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = usable_cores()
     torch.set_num_threads(threads)
     return threads
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from timing import answer, measure, request
 
 from seq2seq import Translator
+from seq2seq.nn.hardware import precision_name
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
         wanted["model"], threads=wanted["threads"], precision=wanted["precision"], device="cpu"
     )
     result = measure(lambda lines, beam: translator.translate(lines, beam_size=beam), wanted)
-    answer({**result, "precision": str(translator.precision).removeprefix("torch.")})
+    answer({**result, "precision": precision_name(translator.precision)})
 
 
 if __name__ == "__main__":
