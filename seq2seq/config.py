@@ -24,7 +24,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class SplitsConfig:
+    """What to read of a data set, whatever it holds."""
+
+    data: str = ""
+    """A folder, a file, or a hub data set id."""
+    train_split: str = "train"
+    """Split to train on."""
+    valid_split: str = "valid"
+    """Split to validate on; `val`, `dev` and `validation` are found too."""
+    encoding_errors: Literal["strict", "replace"] = "strict"
+    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
+
+
+@dataclass(frozen=True)
+class DataConfig(SplitsConfig):
     """What to read."""
 
     data: str = ""
@@ -33,14 +47,8 @@ class DataConfig:
     """Language (column, file ending) to translate from."""
     target: str = "target"
     """Language (column, file ending) to translate into."""
-    train_split: str = "train"
-    """Split to train on."""
-    valid_split: str = "valid"
-    """Split to validate on; `val`, `dev` and `validation` are found too."""
     max_length: int = 200
     """Training pairs with more pieces than this on either side are left out (and counted)."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
-    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
 
     flags: ClassVar[tuple[str, str]] = ("--source", "--target")
 
@@ -279,7 +287,7 @@ class TrainTranslatorConfig:
 
 
 @dataclass(frozen=True)
-class LabelDataConfig:
+class LabelDataConfig(SplitsConfig):
     """Which labelled text to read."""
 
     data: str = ""
@@ -290,10 +298,6 @@ class LabelDataConfig:
     """Column (file ending) of the labels."""
     label_separator: str = ""
     """Given, a row may have several labels (or none) with this between them; else the whole cell is one label."""
-    train_split: str = "train"
-    """Split to train on."""
-    valid_split: str = "valid"
-    """Split to validate on; `val`, `dev` and `validation` are found too."""
     valid_share: float = 0.1
     """Where there is no such split, this share of the training split is held out, the same of each label."""
     train_share: float = 1.0
@@ -306,8 +310,6 @@ class LabelDataConfig:
     """Parts of a text at most; the middle of a still longer one is left out (and said)."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced`: rare labels weigh more, in inverse proportion to their number."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
-    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
 
 
 @dataclass(frozen=True)
