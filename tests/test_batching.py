@@ -65,25 +65,20 @@ def cost(sides, batch):
     st.integers(0, 20),
     st.integers(-5, 5),
     st.integers(0, 3),
-    st.integers(1, 4),
 )
-def test_every_example_once_within_the_budget(count, tokens, sentences, seed, epoch, world):
+def test_every_example_once_within_the_budget(count, tokens, sentences, seed, epoch):
     sides = lengths(count, seed=count)
-    options = {"batch_tokens": tokens, "batch_sentences": sentences, "seed": seed, "epoch": epoch, "world": world}
-    if (tokens, sentences) == (0, 0) or count < world:
+    options = {"batch_tokens": tokens, "batch_sentences": sentences, "seed": seed, "epoch": epoch}
+    if (tokens, sentences) == (0, 0):
         with pytest.raises(ConfigError):
             order(sides, **options)
         return
-    ranks = [order(sides, rank=rank, **options) for rank in range(world)]
-    assert len({len(rank) for rank in ranks}) == 1
-    batches = [batch for rank in ranks for batch in rank]
+    batches = order(sides, **options)
     assert sorted(np.concatenate(batches).tolist()) == list(range(count))
-    single = all(len(batch) <= 2 for batch in batches)  # where nothing was left to split, two are joined
     for batch in batches:
         assert len(batch) > 0
-        if not single or world == 1:
-            assert sentences == 0 or len(batch) <= sentences
-            assert tokens == 0 or len(batch) == 1 or cost(sides, batch) <= tokens
+        assert sentences == 0 or len(batch) <= sentences
+        assert tokens == 0 or len(batch) == 1 or cost(sides, batch) <= tokens
 
 
 def test_a_long_pair_makes_its_own_batch():
@@ -121,14 +116,6 @@ def test_lengths_are_alike_within_a_batch_and_mixed_between_batches():
     assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.25
 
 
-def test_processes_get_batches_of_like_length_at_each_step():
-    sides = lengths(20_000)
-    ranks = [order(sides, batch_tokens=2000, rank=rank, world=4) for rank in range(4)]
-    longest = np.array([[sides[1][batch].max() for batch in rank] for rank in ranks])
-    within = np.ptp(longest, axis=0).mean()
-    assert within < 0.2 * longest.std() * 4
-
-
 def test_many_pairs_are_ordered_quickly():
     sides = lengths(200_000, longest=200)
     best = float("inf")
@@ -143,8 +130,6 @@ def test_many_pairs_are_ordered_quickly():
 def test_nothing_to_order():
     with pytest.raises(ConfigError, match="batch_tokens is 0 and batch_sentences is 0; one of them must be above 0"):
         order(lengths(5), batch_tokens=0)
-    with pytest.raises(ConfigError, match="3 training pairs cannot be dealt to 4 processes; use 3 or fewer"):
-        order(lengths(3), world=4)
 
 
 @settings(deadline=None)

@@ -13,6 +13,7 @@ from seq2seq.nn.classifier import ClassificationModel
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, collate
 from seq2seq.text.labels import LabelledBatch
+from seq2seq.training.distributed import ALONE
 from seq2seq.training.gradients import out_of_memory, sum_gradients
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def _ids(rows: int, longest: int, seed: int) -> list[list[int]]:
 
 def _gradients(model, batches) -> tuple[tuple[float, int], dict[str, torch.Tensor]]:
     model.zero_grad()
-    sums = sum_gradients(model, batches, CPU, contextlib.nullcontext(), 0.1)
+    sums = sum_gradients(ALONE.learner(model), batches, CPU, contextlib.nullcontext(), 0.1)
     assert sums is not None
     return sums, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

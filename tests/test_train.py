@@ -228,10 +228,10 @@ def test_a_training_that_was_there_first_is_not_cleared_away(small_corpus, tmp_p
     """It ended while this one was still reading its text."""
     prepare = train.prepare_data
 
-    def slow(config, resumed):
+    def slow(config, *rest):
         monkeypatch.setattr(train, "prepare_data", prepare)
         assert _train(small_corpus, tmp_path / "m") == 0
-        return prepare(config, resumed)
+        return prepare(config, *rest)
 
     monkeypatch.setattr(train, "prepare_data", slow)
     assert "already holds a model" in _refused(capsys, _train(small_corpus, tmp_path / "m", "--seed", "2"))

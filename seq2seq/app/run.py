@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import importlib.util
@@ -9,6 +10,7 @@ import json
 import os
 import reprlib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +22,18 @@ from tqdm import tqdm
 from seq2seq import __version__, checkpoint
 from seq2seq.app import output
 from seq2seq.app.environment import environment
-from seq2seq.config import TrainClassifierConfig, TrainTranslatorConfig, to_flat
+from seq2seq.config import RunConfig, TrainClassifierConfig, TrainTranslatorConfig, to_flat
 from seq2seq.errors import ConfigError, ModelDirectoryError
-from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, precision_name, use_threads
+from seq2seq.nn.hardware import (
+    bound_kernel_caches,
+    choose_device,
+    choose_precision,
+    keep_memory,
+    precision_name,
+    use_threads,
+)
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.distributed import ALONE, World, leads, restarted
 from seq2seq.training.interrupt import Interrupted
 from seq2seq.training.optim import LayerRates
 from seq2seq.training.trainer import Task, Trainer
@@ -44,8 +54,9 @@ AnyConfig = TrainTranslatorConfig | TrainClassifierConfig
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal, above the progress bar."""
-    tqdm.write(text)
+    """A line for the person at the terminal, above the progress bar; of several processes the first one speaks."""
+    if leads():
+        tqdm.write(text)
 
 
 class Run(NamedTuple):
@@ -58,40 +69,39 @@ class Run(NamedTuple):
     """The directory of the run that goes on, if one does."""
     device: torch.device
     precision: torch.dtype
+    world: World
 
     @classmethod
-    def begin(cls, config: AnyConfig, command: list[str], expected_data: str) -> Run:
+    def begin(cls, config: AnyConfig, command: list[str], expected_data: str, world: World = ALONE) -> Run:
         """Checks options and output directory, sets threads, allocator and precision. Nothing is written yet.
 
         Args:
             config: Every option of the run.
             command: What was typed.
             expected_data: What --data takes, for the error where it is missing.
+            world: The processes that train together.
 
         Raises:
             UserError: Options or an output directory that cannot be used.
+            SystemExit: The same, in all processes but the first.
         """
-        _check(config, expected_data)
+        keep_memory()  # before the first tensor
         training = config.training
         directory = Path(training.output)
-        going_on = output.goes_on(directory, training.resume, training.overwrite)
-        output.check_free(directory)
-        if going_on:
-            _same_options(config, directory)
-        elif training.resume:
-            say(f"nothing to resume in {directory}: starting anew")
-        keep_memory()  # before the first tensor
+        going_on = world.lead(lambda: _going_on(config, directory, expected_data))
         device = choose_device(training.device)
-        threads = use_threads(training.threads)
-        machine = checkpoint.read_config(directory).get("machine", {}) if going_on else {}
-        precision = choose_precision(_wanted_precision(config, machine, device), device)
+        threads = use_threads(training.threads, world.local_size)
+        machine = world.lead(lambda: checkpoint.read_config(directory).get("machine", {}) if going_on else {})
+        precision = world.lead(lambda: choose_precision(_wanted_precision(config, machine, device), device))
+        bound_kernel_caches()
         datasets.disable_progress_bars()
         shown = precision_name(precision)
-        say(f"on {device}, {threads} threads, matrix products in {shown}")
+        several = f"{world.size} processes of " if world.size > 1 else ""
+        say(f"on {device}, {several}{threads} threads, matrix products in {shown}")
         for name, now in (("device", device.type), ("threads", threads), ("precision", shown)):
             if machine.get(name, now) != now:
                 say(f"begun with {name} {machine[name]}, now {now}: the same run, but not bit for bit")
-        return cls(config, command, directory, directory if going_on else None, device, precision)
+        return cls(config, command, directory, directory if going_on else None, device, precision, world)
 
     @property
     def again(self) -> str:
@@ -122,12 +132,11 @@ class Run(NamedTuple):
         """
         training, directory = self.config.training, self.directory
         try:
-            with output.exclusive(directory):
-                self._start(described, tokenizers, sum(p.numel() for p in model.parameters()))
+            with self._prepared(described, tokenizers, sum(p.numel() for p in model.parameters())):
                 about = {"seed": training.seed, "command": self.command}
                 about["environment"] = environment(self.device, self.precision)
                 options = self.config.optimization
-                trainer = Trainer(model, task, options, training, self.precision, say, layers, about)
+                trainer = Trainer(model, task, options, training, self.precision, say, layers, about, self.world)
                 if self.resumed is not None and trainer.resume():
                     say(f"going on from step {trainer.progress.step} of {directory}")
                 try:
@@ -146,10 +155,24 @@ class Run(NamedTuple):
             + (f"; {progress.skipped} steps skipped, their loss or gradient was not finite" if progress.skipped else "")
         )
 
+    @contextlib.contextmanager
+    def _prepared(
+        self, described: dict[str, Any], tokenizers: tuple[Tokenizer, Tokenizer], parameters: int
+    ) -> Iterator[None]:
+        """The directory ready, and the first process' alone."""
+        with contextlib.ExitStack() as stack:
+
+            def prepare() -> None:
+                stack.enter_context(output.exclusive(self.directory))
+                self._start(described, tokenizers, parameters)
+
+            self.world.lead(prepare)
+            yield
+
     def _start(self, described: dict[str, Any], tokenizers: tuple[Tokenizer, Tokenizer], parameters: int) -> None:
         """Makes the directory ready, under its lock: a new one begun, or that of the run that goes on looked at."""
         training, directory = self.config.training, self.directory
-        if output.goes_on(directory, training.resume, training.overwrite) != (self.resumed is not None):
+        if _goes_on(training) != (self.resumed is not None):
             raise ConfigError(f"another training has written {directory} meanwhile; choose another --output")
         output.remove_leftovers(directory)
         if self.resumed is not None:
@@ -180,6 +203,24 @@ class Run(NamedTuple):
             f"cannot write {self.directory} ({error.strerror or error}); {kept}. "
             f"{'Make room' if full else 'Make it writable'}, then: {self.again}"
         )
+
+
+def _going_on(config: AnyConfig, directory: Path, expected_data: str) -> bool:
+    """Whether a run in the directory goes on, once options and directory are known to be usable."""
+    _check(config, expected_data)
+    going_on = _goes_on(config.training)
+    output.check_free(directory)
+    if going_on:
+        _same_options(config, directory)
+    elif config.training.resume:
+        say(f"nothing to resume in {directory}: starting anew")
+    return going_on
+
+
+def _goes_on(training: RunConfig) -> bool:
+    """As `output.goes_on`; a job that its launcher starts once more goes on, whatever was asked for at first."""
+    again = restarted()
+    return output.goes_on(Path(training.output), training.resume or again, training.overwrite and not again)
 
 
 def _within(path: str | bytes, directory: Path) -> bool:

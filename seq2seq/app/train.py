@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2seq import checkpoint
 from seq2seq.app.run import Run, say
-from seq2seq.config import TrainTranslatorConfig
+from seq2seq.config import DataConfig, TrainTranslatorConfig
 from seq2seq.errors import CorpusError
 from seq2seq.inference.card import model_card
 from seq2seq.inference.evaluate import bleu, chrf
@@ -24,6 +24,7 @@ from seq2seq.text.batching import Batch, batch_order
 from seq2seq.text.corpus import has_split, load_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.distributed import ALONE, World, joined_world
 
 
 class TranslationTask:
@@ -38,8 +39,9 @@ class TranslationTask:
         valid: TranslationData,
         tokenizers: tuple[Tokenizer, Tokenizer],
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
-        self.config, self.train, self.valid, self.device = config, train, valid, device
+        self.config, self.train, self.valid, self.device, self.world = config, train, valid, device, world
         self.tokenizers = tokenizers
         self.directory = Path(config.training.output)
         count = min(len(valid), config.training.validation_sentences)
@@ -59,10 +61,11 @@ class TranslationTask:
             epoch=epoch,
         )
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Batch]:
-        """Those batches, tokenised anew where sampling is on."""
+    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Batch | None]:
+        """This process' shares of those batches, tokenised anew where sampling is on."""
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
-        return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch)
+        share = self.world.share
+        return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -73,12 +76,13 @@ class TranslationTask:
             self.valid.source_lengths, self.valid.target_lengths,
             batch_tokens=max(training.batch_tokens, 1000), batch_sentences=0, seed=0, epoch=0,
         )  # fmt: skip
-        total, tokens = 0.0, 0
-        for batch in self.valid.batches(order, start=0, sampling=0.0, seed=0, epoch=0):
+        total, tokens = 0.0, 0.0
+        for batch in filter(None, self.valid.batches(order[self.world.share])):
             loss, count = model.loss(batch.to(self.device))
             total, tokens = total + loss.item(), tokens + count
+        total, tokens = self.world.sums(total, tokens)
         translator = Translator(model, *self.tokenizers)
-        hypotheses = translator.translate(self.sources, beam_size=1)
+        hypotheses = self.world.joined(translator.translate(self.sources[self.world.share], beam_size=1))
         for i in np.linspace(0, len(self.sources) - 1, 4).astype(int)[1:3]:
             say(f"  source      {self.sources[i]}\n  reference   {self.references[i]}\n  translation {hypotheses[i]}")
         target = self.config.data.target
@@ -104,30 +108,34 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
     Raises:
         UserError: Options, corpus or output directory that cannot be used; nothing is written then.
         Interrupted: A signal stopped the run, whose state is saved.
+        SystemExit: Another process of this training has told why it ends.
     """
-    run = Run.begin(config, command, "a folder with train.en train.de ..., a file, or a hub data set id")
-    train, valid, tokenizers = prepare_data(config, run.resumed)
-    model = build_model(config, tokenizers).to(run.device)
-    task = TranslationTask(config, train, valid, tokenizers, run.device)
-    run.train(model, task, {**_described(config, tokenizers), "examples": len(train)}, tokenizers)
+    with joined_world() as world:
+        run = Run.begin(config, command, "a folder with train.en train.de ..., a file, or a hub data set id", world)
+        train, valid, tokenizers = prepare_data(config, run.resumed, world)
+        model = build_model(config, tokenizers).to(run.device)
+        task = TranslationTask(config, train, valid, tokenizers, run.device, world)
+        run.train(model, task, {**_described(config, tokenizers), "examples": len(train)}, tokenizers)
 
 
 def prepare_data(
-    config: TrainTranslatorConfig, resumed: Path | None
+    config: TrainTranslatorConfig, resumed: Path | None, world: World = ALONE
 ) -> tuple[TranslationData, TranslationData, tuple[Tokenizer, Tokenizer]]:
     """Training and validation data, tokenised, and the tokenizers; says what was found and what was left out."""
     data = config.data
-    train_corpus = load_corpus(data, data.train_split)
-    if not has_split(data, data.valid_split):
-        raise CorpusError(
-            f"{data.data} has no validation split {data.valid_split!r}; add one (a few hundred pairs "
-            "that are not in the training split), or name another with --valid-split"
-        )
-    valid_corpus = load_corpus(data, data.valid_split)
+    train_corpus, valid_corpus = world.in_turn(lambda: _corpora(data))
     say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
-    tokenizers = _tokenizers(config, train_corpus, resumed)
-    train = TranslationData.prepare(train_corpus, *tokenizers, max_length=data.max_length, drop_empty=True)
-    valid = TranslationData.prepare(valid_corpus, *tokenizers, max_length=0, drop_empty=True)
+    made = world.lead(lambda: tuple(side.to_bytes() for side in _tokenizers(config, train_corpus, resumed)))
+    source = Tokenizer.from_bytes(made[0])
+    tokenizers = source, source if made[0] == made[1] else Tokenizer.from_bytes(made[1])
+
+    def tokenised() -> list[TranslationData]:
+        return [
+            TranslationData.prepare(corpus, *tokenizers, max_length=most, drop_empty=True)
+            for corpus, most in ((train_corpus, data.max_length), (valid_corpus, 0))
+        ]
+
+    train, valid = world.in_turn(tokenised)
     for reason, count in train.dropped.items():
         if count:
             say(f"left out of training: {count:,} pairs ({reason})")
@@ -135,6 +143,17 @@ def prepare_data(
         if not len(part):
             raise CorpusError(f"{data.data}: no usable {name} pairs; both sides of a pair must hold text")
     return train, valid, tokenizers
+
+
+def _corpora(data: DataConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Training and validation split."""
+    train = load_corpus(data, data.train_split)
+    if not has_split(data, data.valid_split):
+        raise CorpusError(
+            f"{data.data} has no validation split {data.valid_split!r}; add one (a few hundred pairs "
+            "that are not in the training split), or name another with --valid-split"
+        )
+    return train, load_corpus(data, data.valid_split)
 
 
 def build_model(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Tokenizer]) -> TranslationModel:

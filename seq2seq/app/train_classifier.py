@@ -34,6 +34,7 @@ from seq2seq.text.labels import (
     stratified,
 )
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.distributed import ALONE, World, joined_world
 from seq2seq.training.optim import LayerRates
 
 # what a classifier takes from the translator that it starts from
@@ -86,8 +87,10 @@ class ClassificationTask:
 
     unit = "texts"
 
-    def __init__(self, config: TrainClassifierConfig, examples: Examples, device: torch.device) -> None:
-        self.config, self.examples, self.device = config, examples, device
+    def __init__(
+        self, config: TrainClassifierConfig, examples: Examples, device: torch.device, world: World = ALONE
+    ) -> None:
+        self.config, self.examples, self.device, self.world = config, examples, device, world
         self.directory = Path(config.training.output)
 
     def order(self, epoch: int) -> list[np.ndarray]:
@@ -98,10 +101,11 @@ class ClassificationTask:
             seed=training.seed, epoch=epoch,
         )  # fmt: skip
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[LabelledBatch]:
-        """Those batches, tokenised anew where sampling is on."""
+    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[LabelledBatch | None]:
+        """This process' shares of those batches, tokenised anew where sampling is on."""
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
-        return self.examples.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch)
+        share = self.world.share
+        return self.examples.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one."""
@@ -116,10 +120,11 @@ class ClassificationTask:
         assert isinstance(model, ClassificationModel)
         order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
         total, found = 0.0, []
-        for batch in data.batches(order):
+        for batch in filter(None, data.batches(order[self.world.share])):
             batch = batch.to(self.device)
             total += model.loss(batch)[0].item()
             found.append(model.probabilities(batch).cpu().numpy())
+        (total,), found = self.world.sums(total), self.world.joined(found)
         several, names = self.examples.several, self.examples.labels
         truth = data.labels[np.concatenate(order)]
         if not several:
@@ -143,15 +148,22 @@ def train_classifier(config: TrainClassifierConfig, command: list[str]) -> None:
     Raises:
         UserError: Options, data or directories that cannot be used; nothing is written then.
         Interrupted: A signal stopped the run, whose state is saved.
+        SystemExit: Another process of this training has told why it ends.
     """
-    config = _with_sizes(config)
-    run = Run.begin(config, command, "a folder with train.tsv ... (label<TAB>text), a file, or a hub data set id")
+    with joined_world() as world:
+        _train(config, command, world)
+
+
+def _train(config: TrainClassifierConfig, command: list[str], world: World) -> None:
+    config = world.lead(lambda: _with_sizes(config))
+    expected = "a folder with train.tsv ... (label<TAB>text), a file, or a hub data set id"
+    run = Run.begin(config, command, expected, world)
     start = Start.read(config, Path(config.model.encoder)) if config.model.encoder and run.resumed is None else None
-    examples, tokenizer = prepare_examples(config, run.resumed, start)
+    examples, tokenizer = world.in_turn(lambda: prepare_examples(config, run.resumed, start))
     config = _long_enough(config, len(ClassificationTask(config, examples, run.device).order(0)))
     run = run._replace(config=config)
     model = build_classifier(config, examples, tokenizer, start).to(run.device)
-    task = ClassificationTask(config, examples, run.device)
+    task = ClassificationTask(config, examples, run.device, world)
     optimization = config.optimization
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
     layers = LayerRates(depths, optimization.layer_decay, optimization.unfreeze_epochs)

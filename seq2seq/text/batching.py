@@ -116,19 +116,12 @@ def batch_order(
     batch_sentences: int,
     seed: int,
     epoch: int,
-    rank: int = 0,
-    world: int = 1,
 ) -> list[np.ndarray]:
     """Which examples form which batch in an epoch; a pure function of its arguments.
 
     Pairs are sorted by target length, then by source length with a little noise, drawn anew each epoch (up and down in
     turn, so that a step of the target length finds the source where it was), cut to the budget, and the batches
     shuffled. A batch costs B x the longest side; a single pair above the budget makes a batch of its own.
-
-    With several processes, the batches of a step, one a process, are neighbours in length, as all processes wait for
-    the slowest. Every example occurs once over all processes, and all have equally many batches: where the number
-    of batches is no multiple of `world`, the ones with most sentences are split in two until it is. Only where nothing
-    is left to split (single-sentence batches everywhere), the fewest necessary are joined above the budget.
 
     Args:
         source_lengths: (N,) tokens of each source, counted as the batch will hold them.
@@ -138,22 +131,18 @@ def batch_order(
             length order has exactly that many.
         seed: Of the run.
         epoch: Counted from 0.
-        rank: This process.
-        world: Number of processes.
 
     Returns:
         Indices of the examples of each batch, in order.
 
     Raises:
-        ConfigError: Neither limit is given, or there are fewer examples than processes.
+        ConfigError: Neither limit is given.
     """
     if batch_tokens <= 0 and batch_sentences <= 0:
         raise ConfigError(
             f"batch_tokens is {batch_tokens} and batch_sentences is {batch_sentences}; one of them must be above 0"
         )
     count = len(source_lengths)
-    if count < world:
-        raise ConfigError(f"{count} training pairs cannot be dealt to {world} processes; use {max(count, 1)} or fewer")
     if count == 0:
         return []
     random = np.random.default_rng([seed % 2**63, epoch])
@@ -161,10 +150,8 @@ def batch_order(
     level = np.rint(target_lengths * (1 + TARGET_NOISE * random.uniform(-1, 1, count))).astype(np.int64)
     order = np.lexsort((np.where(level % 2 == 0, across, -across), level))
     longest = np.maximum(source_lengths, target_lengths)[order]
-    batches = _equal_shares(_cut(order, longest, batch_tokens, batch_sentences), world)
-    steps = np.arange(len(batches)).reshape(-1, world)
-    steps = random.permuted(steps[random.permutation(len(steps))], axis=1)
-    return [batches[i] for i in steps[:, rank]]
+    batches = _cut(order, longest, batch_tokens, batch_sentences)
+    return [batches[i] for i in random.permutation(len(batches))]
 
 
 def length_batches(lengths: np.ndarray, budget: int, rows_per_item: int = 1) -> list[np.ndarray]:
@@ -199,19 +186,3 @@ def _cut(order: np.ndarray, cost: np.ndarray, budget: int, rows: int) -> list[np
         parts.append(order[start : start + size])
         start += size
     return parts
-
-
-def _equal_shares(batches: list[np.ndarray], world: int) -> list[np.ndarray]:
-    """The same examples in a number of batches that `world` divides; neighbours stay neighbours."""
-    missing = -len(batches) % world
-    while missing:
-        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
-        if len(batches[largest]) < 2:
-            break
-        batches = [*batches[:largest], *np.array_split(batches[largest], 2), *batches[largest + 1 :]]
-        missing -= 1
-    if missing:  # single sentences only
-        surplus = len(batches) % world
-        joined = [np.concatenate(batches[i : i + 2]) for i in range(0, 2 * surplus, 2)]
-        batches = joined + batches[2 * surplus :]
-    return batches

@@ -20,6 +20,9 @@ TOKENS_FORMAT = 1
 
 T = TypeVar("T")
 
+WHOLE = slice(None)
+"""All examples of a batch."""
+
 AHEAD = 4
 """Batches made while the model works on the one before."""
 
@@ -100,18 +103,26 @@ class TranslationData:
         table = self._tokens[self._rows[indices]]
         return make_batch(*flat(table["source"]), *flat(table["target"]), self._specials())
 
-    def _sampled(self, indices: np.ndarray, amount: float, seeds: np.ndarray) -> Batch:
+    def _sampled(self, indices: np.ndarray, amount: float, seeds: np.ndarray, share: slice) -> Batch:
+        # all of them, for the draws follow each other
         sources = self.source_tokenizer.sample(self.source_texts(indices), int(seeds[0]), amount)
         targets = self.target_tokenizer.sample(self.target_texts(indices), int(seeds[1]), amount)
-        return make_batch(*flatten(sources), *flatten(targets), self._specials())
+        return make_batch(*flatten(sources[share]), *flatten(targets[share]), self._specials())
 
     def _specials(self) -> Specials:
         source, target = self.source_tokenizer, self.target_tokenizer
         return Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
 
     def batches(
-        self, order: Sequence[np.ndarray], *, start: int = 0, sampling: float = 0.0, seed: int, epoch: int
-    ) -> Iterator[Batch]:
+        self,
+        order: Sequence[np.ndarray],
+        *,
+        start: int = 0,
+        sampling: float = 0.0,
+        seed: int = 0,
+        epoch: int = 0,
+        share: slice = WHOLE,
+    ) -> Iterator[Batch | None]:
         """The batches of `order` from position `start` on, made by a thread that keeps a few ahead.
 
         Args:
@@ -121,13 +132,17 @@ class TranslationData:
                 position. Such a batch may be somewhat larger than its budget.
             seed: Of the run.
             epoch: Counted from 0.
+            share: Part of each batch that is wanted; None in the place of a batch of which that is nothing.
         """
 
-        def make(position: int) -> Batch:
+        def make(position: int) -> Batch | None:
+            chosen = order[position]
+            if not len(chosen[share]):
+                return None
             if sampling <= 0:
-                return self.fetch(order[position])
+                return self.fetch(chosen[share])
             seeds = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(2)
-            return self._sampled(order[position], sampling, seeds)
+            return self._sampled(chosen, sampling, seeds, share)
 
         return ahead(make, range(start, len(order)))
 

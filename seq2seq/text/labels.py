@@ -20,7 +20,7 @@ from seq2seq.config import LabelDataConfig
 from seq2seq.errors import CorpusError
 from seq2seq.text.batching import flatten, padded
 from seq2seq.text.corpus import has_split, load_corpus
-from seq2seq.text.data import ahead, flat, list_lengths, tokenise
+from seq2seq.text.data import WHOLE, ahead, flat, list_lengths, tokenise
 from seq2seq.text.tables import LabelledPairs
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -222,17 +222,26 @@ class LabelledData:
         return self._corpus[self._rows[indices]]["target"].to_pylist()
 
     def batches(
-        self, order: Sequence[np.ndarray], *, start: int = 0, sampling: float = 0.0, seed: int = 0, epoch: int = 0
-    ) -> Iterator[LabelledBatch]:
-        """The batches of `order` from position `start` on; with `sampling` the texts are segmented anew."""
+        self,
+        order: Sequence[np.ndarray],
+        *,
+        start: int = 0,
+        sampling: float = 0.0,
+        seed: int = 0,
+        epoch: int = 0,
+        share: slice = WHOLE,
+    ) -> Iterator[LabelledBatch | None]:
+        """The batches of `order`, as `TranslationData.batches` gives them."""
 
-        def make(position: int) -> LabelledBatch:
+        def make(position: int) -> LabelledBatch | None:
             chosen = order[position]
+            if not len(chosen[share]):
+                return None
             if sampling <= 0:
-                return self.fetch(chosen)
+                return self.fetch(chosen[share])
             (drawn,) = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(1)
             ids = self.tokenizer.sample(self.texts(chosen), int(drawn), sampling)
-            return text_batch(*flatten(ids), self.labels[chosen], self.tokenizer, self.limits)
+            return text_batch(*flatten(ids[share]), self.labels[chosen][share], self.tokenizer, self.limits)
 
         return ahead(make, range(start, len(order)))
 

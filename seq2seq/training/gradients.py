@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from seq2seq.training.distributed import learning
+
 
 class Batch(Protocol):
     """What a model learns from in one pass."""
@@ -22,8 +24,8 @@ class Batch(Protocol):
 
 
 def sum_gradients(
-    model: nn.Module,
-    batches: Sequence[Batch],
+    learner: nn.Module,
+    batches: Sequence[Batch | None],
     device: torch.device,
     autocast: contextlib.AbstractContextManager[Any],
     smoothing: float,
@@ -31,8 +33,8 @@ def sum_gradients(
     """Adds the gradients of the summed loss of each batch to those that the parameters have.
 
     Args:
-        model: With `loss(batch, smoothing) -> (sum, count)`.
-        batches: Of one step.
+        learner: `(batch, smoothing) -> (sum, count)`, see `World.learner`.
+        batches: Of one step, or this process' shares of them.
         device: The model's.
         autocast: Context of the forward passes.
         smoothing: Of labels.
@@ -43,10 +45,11 @@ def sum_gradients(
     """
     total, tokens = 0.0, 0
     try:
-        for batch in batches:
-            with autocast:
-                loss, count = model.loss(batch.to(device), smoothing)  # type: ignore[operator]
-            loss.backward()
+        for i, batch in enumerate(batches, 1):
+            with learning(learner, last=i == len(batches)):
+                with autocast:
+                    loss, count = learner(None if batch is None else batch.to(device), smoothing)
+                loss.backward()
             total, tokens = total + loss.item(), tokens + count
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):

@@ -103,8 +103,10 @@ class Optimization:
         self.averages = {name: p.detach().clone() for name, p in self.named.items()} if config.ema_decay > 0 else {}
 
     @torch.no_grad()
-    def step(self, count: int, rate: float, epoch: float = 0.0) -> float:
+    def step(self, count: float, rate: float, epoch: float = 0.0) -> float:
         """One update from gradients that are sums over `count` target tokens (or texts); gradients are cleared.
+
+        The mean gradient of several processes is a sum over their mean count, which need be no whole number.
 
         Returns:
             The gradient's global norm before clipping; where it is not finite nothing has moved.

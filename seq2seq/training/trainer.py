@@ -1,7 +1,8 @@
 """The training loop, for every task: a model answers `loss(batch) -> (sum, count)`, the task validates and saves.
 
 What a run does is a function of its options, its text, the number of threads and the type of products, wherever it was
-stopped and resumed; with `max_minutes`, of the clock too.
+stopped and resumed; with `max_minutes`, of the clock too. Several processes (see `distributed`) go through the same
+steps together, in each of which they differ in nothing but their share of the batch and what dropout leaves out of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +25,15 @@ from tqdm import tqdm
 from seq2seq.checkpoint import TrainingState, load_training_state, save_training_state
 from seq2seq.config import OptimizationConfig, RunConfig
 from seq2seq.errors import ModelDirectoryError, UserError
+from seq2seq.training.distributed import ALONE, World
 from seq2seq.training.gradients import Batch, free_memory, sum_gradients
 from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
 from seq2seq.training.log import MetricsLog
 from seq2seq.training.optim import LayerRates, Optimization, learning_rate
 from seq2seq.training.progress import Progress, Window, restored
+
+# what one process' seeds are apart from the next one's
+RANKS = 2**40
 
 # steps in a row whose loss or gradient is not finite before training gives up
 MOST_SKIPPED = 20
@@ -43,10 +49,10 @@ class Task(Protocol):
         """The batches of an epoch, as indices; a function of seed and epoch alone."""
 
     def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
-        """Those batches from position `start` on."""
+        """Those batches from position `start` on, or this process' shares of them (None where it has none)."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores of a model in evaluation mode; prints samples itself."""
+        """Scores of a model in evaluation mode, all processes working together; prints samples itself."""
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Writes the best model so far."""
@@ -65,9 +71,12 @@ class Trainer:
         say: Callable[[str], None],
         layers: LayerRates | None = None,
         about: Mapping[str, Any] | None = None,
+        world: World = ALONE,
     ) -> None:
         """See `seq2seq.app.run`; `about` is what metrics.json says beside the scores."""
         self.model, self.task, self.say = model, task, say
+        self.world = world
+        self.learner = model  # until the run begins
         self.config, self.training, self.about = optimization, training, about or {}
         self.directory = Path(training.output)
         self.log = MetricsLog(self.directory)
@@ -77,6 +86,7 @@ class Trainer:
         self.autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
         self.stop = Noted()
         self.started = time.perf_counter()
+        self.clock = 0.0  # of the run, as all processes saw it last
         self.total_steps = 0
         self.batches: str | None = None  # a checksum of the first epoch's
 
@@ -88,11 +98,13 @@ class Trainer:
         Raises:
             Interrupted: SIGINT or SIGTERM came; the step was finished and the state saved.
             UserError: The loss stays non-finite.
+            SystemExit: The same, in all processes but the first.
         """
         training, progress = self.training, self.progress
-        self.started = time.perf_counter() - progress.seconds
+        self.started, self.clock = time.perf_counter() - progress.seconds, progress.seconds
         order = self._begin()
         self.model.train()
+        self.learner = self.world.learner(self.model)
         with noted_signals() as self.stop, self._bar() as bar:
             while not self._finished():
                 for batches in self._steps(order):
@@ -104,7 +116,7 @@ class Trainer:
                 self._validate()
         self.log.close()
         if progress.best is None:
-            raise UserError(
+            raise self.world.failure(
                 f"no validation gave a finite {training.validation_metric}, so no model was written; lower "
                 "--learning-rate, or try --precision float32"
             )
@@ -123,7 +135,7 @@ class Trainer:
             progress.epoch, progress.position = progress.epoch + 1, 0
             order = self.task.order(progress.epoch)
         self.batches = checksum
-        if self.training.tensorboard:
+        if self.training.tensorboard and self.world.leads:
             self.log.open_board(progress.step)
         if progress.step == 0:
             self.save_state()
@@ -168,17 +180,26 @@ class Trainer:
         Raises:
             UserError: There is not memory enough, not even for the batches in halves.
         """
-        sums = self._gradients(batches) or self._gradients_of_halves(batches)
-        total, tokens = sums
+        own = self._gradients(batches) or self._gradients_of_halves(batches)
+        total, tokens = self._together(*own)
         if not math.isfinite(total):
             self.optimization.optimizer.zero_grad()
             return total, tokens, math.nan
-        return total, tokens, self.optimization.step(tokens, rate, epoch)
+        # several processes leave the mean of their gradients
+        return total, tokens, self.optimization.step(tokens / self.world.size, rate, epoch)
+
+    def _together(self, total: float, tokens: int) -> tuple[float, int]:
+        """Loss and tokens of all processes; clock and signals, which all must see alike, travel with them."""
+        clock = time.perf_counter() - self.started if self.world.leads else 0.0
+        total, count, self.clock, stopped = self.world.sums(total, tokens, clock, self.stop.number is not None)
+        if stopped and self.stop.number is None:
+            self.stop.number = signal.SIGTERM
+        return total, int(count)
 
     def _gradients(self, batches: list[Batch]) -> tuple[float, int] | None:
         # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
-        torch.manual_seed((self.training.seed * 1_000_003 + self.progress.step) % 2**63)
-        return sum_gradients(self.model, batches, self.device, self.autocast, self.config.label_smoothing)
+        torch.manual_seed((self.training.seed * 1_000_003 + self.progress.step + RANKS * self.world.rank) % 2**63)
+        return sum_gradients(self.learner, batches, self.device, self.autocast, self.config.label_smoothing)
 
     def _gradients_of_halves(self, batches: list[Batch]) -> tuple[float, int]:
         """The same with each batch in two, once what the first try held is free: a step accumulated over the halves."""
@@ -186,6 +207,11 @@ class Trainer:
         free_memory(self.device)
         self.progress.halved += 1
         step = self.progress.step + 1
+        if self.world.size > 1:  # the others wait for gradients of this very batch
+            raise UserError(
+                f"step {step}: process {self.world.rank} is out of memory; lower --batch-tokens (and raise "
+                "--accumulate to learn from as many in a step), or start more processes, then go on with --resume"
+            )
         self.say(f"step {step}: out of memory; repeated with its batches in halves ({self.progress.halved} so far)")
         halves = [half for batch in batches for half in batch.halves()]
         sums = self._gradients(halves) if len(halves) > len(batches) else None
@@ -212,9 +238,13 @@ class Trainer:
         minutes = self.training.max_minutes
         return max(by_step, self.progress.seconds / (60 * minutes) if minutes > 0 else 0.0)
 
+    def _seconds(self) -> float:
+        """How long the run has taken; several processes, which must decide alike, ask one clock."""
+        return self.clock if self.world.size > 1 else time.perf_counter() - self.started
+
     def _finished(self) -> bool:
         training, progress = self.training, self.progress
-        progress.seconds = time.perf_counter() - self.started
+        progress.seconds = self._seconds()
         return (
             0 < training.max_steps <= progress.step
             or 0 < training.max_epochs <= progress.epoch
@@ -247,7 +277,7 @@ class Trainer:
     def _validate(self) -> None:
         progress, metric = self.progress, self.training.validation_metric
         with self.averaged():
-            scores = self.task.validate(self.model)
+            scores = self.world.word(self.task.validate(self.model))
             score = -scores["loss"] if metric == "loss" else scores[metric]
             best = math.isfinite(score) and (progress.best is None or score > progress.best)
             if best:
@@ -255,7 +285,8 @@ class Trainer:
                 progress.bad_validations = progress.stale_validations = 0
                 metrics = {"step": progress.step, "epoch": progress.epoch, "valid": scores}
                 metrics |= {"minutes": round(progress.seconds / 60, 2), "skipped_steps": progress.skipped, **self.about}
-                self.task.save(dict(self.model.state_dict()), metrics)
+                if self.world.leads:
+                    self.task.save(dict(self.model.state_dict()), metrics)
         if not best:
             progress.bad_validations += 1
             progress.stale_validations += 1
@@ -270,9 +301,11 @@ class Trainer:
         self.save_state()
 
     def save_state(self) -> None:
-        """Writes a checkpoint from which `resume` goes on."""
+        """Writes a checkpoint from which `resume` goes on; the first process does."""
+        if not self.world.leads:
+            return
         self.progress.log_bytes = self.log.size()
-        self.progress.seconds = time.perf_counter() - self.started
+        self.progress.seconds = self._seconds()
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         values = {"progress": vars(self.progress), "window": self.window.to_json(), "batches": self.batches}
         save_training_state(
@@ -285,7 +318,7 @@ class Trainer:
         Raises:
             ModelDirectoryError: The checkpoint is damaged, or is that of another model.
         """
-        state = load_training_state(self.directory)
+        state = self.world.lead(lambda: load_training_state(self.directory))
         if state is None:
             return False
         weights = {name[6:]: value for name, value in state.tensors.items() if name.startswith("model/")}
@@ -301,7 +334,8 @@ class Trainer:
         self.progress = restored(Progress, state.values.get("progress"))
         self.window = restored(Window, state.values.get("window", {}))
         self.batches = state.values.get("batches")
-        self.log.cut(self.progress.log_bytes)
+        if self.world.leads:
+            self.log.cut(self.progress.log_bytes)
         return True
 
     # ---------------------------------------------------------------- telling
@@ -319,14 +353,14 @@ class Trainer:
         what = "gradient" if math.isfinite(loss) else "loss"
         self.say(f"step {progress.step}: the {what} is not finite, step skipped ({progress.skipped} so far)")
         if progress.skipped_in_a_row >= MOST_SKIPPED:
-            raise UserError(
+            raise self.world.failure(
                 f"the {what} was not finite {MOST_SKIPPED} steps in a row; lower --learning-rate or --clip-norm, or "
                 "try --precision float32, and go on with --resume. The last checkpoint is intact"
             )
 
     def _show(self, bar: tqdm, rate: float, norm: float) -> None:
         progress, limits = self.progress, self.training
-        progress.seconds = time.perf_counter() - self.started
+        progress.seconds = self._seconds()
         loss, speed = self.window.loss_per_token(), self.window.speed()
         bar.n = min(round(self._done() * 1000), 1000)
         left = progress.seconds * (1 - self._done()) / max(self._done(), 1e-9)
@@ -351,11 +385,13 @@ class Trainer:
     def _write(self, values: dict[str, Any]) -> None:
         progress = self.progress
         place = {"step": progress.step, "epoch": progress.epoch, "seconds": round(progress.seconds, 2)}
-        self.log.write({**place, **values})
+        if self.world.leads:
+            self.log.write({**place, **values})
 
     def _bar(self) -> tqdm:
         form = "{percentage:3.0f}%|{bar:20}| {postfix}"
-        return tqdm(total=1000, bar_format=form, disable=not sys.stderr.isatty(), mininterval=0.5, leave=False)
+        hidden = not (sys.stderr.isatty() and self.world.leads)
+        return tqdm(total=1000, bar_format=form, disable=hidden, mininterval=0.5, leave=False)
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,186 @@
+"""Several processes against one: what they tell each other, the losses of a step, a process that ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+
+from seq2seq.app import run
+from seq2seq.app.cli import main
+from seq2seq.checkpoint import read_tensors
+from seq2seq.errors import ConfigError, UserError
+from seq2seq.training.distributed import ALONE, World, joined_world, leads
+
+# no dropout: what it leaves out differs from process to process
+DRY = ["--dropout", "0", "--dropout-embedding", "0", "--dropout-readout", "0", "--max-steps", "12", "--log-every", "1"]
+
+
+def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
+    """A job on this machine, its processes started by PyTorch's launcher."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*launcher, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def training(data: Path, output: Path, *options: str) -> list[str]:
+    return ["train", "--data", str(data), "--source", "en", "--target", "fr", "--output", str(output), *TINY, *options]
+
+
+def lines(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_alone_nothing_changes():
+    assert ALONE.leads and leads()
+    assert ALONE.sums(1.5, 2) == [1.5, 2] and ALONE.word("a") == "a" and ALONE.joined([1, 2]) == [1, 2]
+    assert ALONE.lead(lambda: 3) == 3 and ALONE.in_turn(lambda: 4) == 4
+    assert [10, 11, 12][ALONE.share] == [10, 11, 12]
+    with joined_world() as world:
+        assert (world.rank, world.size, world.local_size) == (0, 1, 1)
+
+
+def test_shares_are_dealt_like_cards():
+    cards = list(range(11))
+    shares = [cards[World(rank, 4).share] for rank in range(4)]
+    assert sorted(card for share in shares for card in share) == cards
+    assert shares[1] == [1, 5, 9]
+
+
+def test_only_the_first_process_tells_what_all_have_noticed():
+    assert isinstance(World(0, 2).failure("why"), UserError)
+    assert isinstance(World(1, 2).failure("why"), SystemExit)
+
+
+def test_a_later_process_says_nothing(monkeypatch, capsys):
+    run.say("first")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    run.say("second")
+    assert capsys.readouterr().out == "first\n"
+
+
+def test_incomplete_variables_are_told(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE is 2, but the processes cannot meet .*'RANK'.* torchrun"):
+        with joined_world():
+            pass
+
+
+TALK = """
+    import sys
+    from seq2seq.errors import UserError
+    from seq2seq.training.distributed import joined_world
+
+    with joined_world() as world:
+        rank = world.rank
+        assert world.size == 3
+        assert world.sums(rank, 1) == [3, 3]
+        assert world.word(["from", rank]) == ["from", 0]
+        assert world.lead(lambda: rank) == 0
+        assert world.in_turn(lambda: rank) == rank
+        whole = list(range(7))
+        assert world.joined(whole[world.share]) == whole
+        assert world.joined([]) == []
+        def fail():
+            raise UserError("told once")
+        try:
+            world.lead(fail)
+        except UserError as error:
+            assert rank == 0 and str(error) == "told once"
+        except SystemExit as ended:
+            assert rank > 0 and ended.code == 2
+        else:
+            raise AssertionError
+        if world.word("on") == "on" and rank == 0:
+            print("all said")
+"""
+
+
+def test_what_processes_tell_each_other(tmp_path):
+    (tmp_path / "talk.py").write_text(textwrap.dedent(TALK))
+    job = torchrun(3, str(tmp_path / "talk.py"))
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    assert out == "all said\n"
+
+
+def test_two_processes_learn_what_one_does(small_corpus, tmp_path):
+    """The same losses, weights and scores; in batches of one or two sentences a process may have none."""
+    options = [*DRY, "--sampling", "0.2", "--accumulate", "2", "--validate-every", "6", "--batch-tokens", "40"]
+    assert main(training(small_corpus, tmp_path / "one", *options)) == 0
+    job = torchrun(2, "-m", "seq2seq", *training(small_corpus, tmp_path / "two", *options))
+    out, err = job.communicate(timeout=180)
+    assert job.returncode == 0, err
+    assert "2 processes of 1 threads" in out
+    assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # each validation told once
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert [line["step"] for line in one] == [line["step"] for line in two] and len(one) == 14
+    for a, b in zip(one, two, strict=True):
+        if "loss" in a:
+            assert b["loss"] == pytest.approx(a["loss"], abs=1e-4)
+            assert b["learning_rate"] == pytest.approx(a["learning_rate"], rel=1e-9)
+            assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=1e-3)
+        else:
+            assert b["valid"] == pytest.approx(a["valid"], abs=1e-3)
+    weights = [read_tensors(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc")
+def test_a_job_whose_process_is_killed_starts_anew_and_ends_like_an_unbroken_one(small_corpus, tmp_path):
+    options = ["--max-steps", "60", "--validate-every", "30", "--save-every", "5", "--log-every", "1"]
+    states = {}
+    for name in ("unbroken", "killed"):
+        output = tmp_path / name
+        job = torchrun(2, "--max-restarts", "1", "-m", "seq2seq", *training(small_corpus, output, *options))
+        if name == "killed":
+            while not (output / "metrics.jsonl").exists() or len(lines_whole(output)) < 12:
+                assert job.poll() is None
+                time.sleep(0.02)
+            os.kill(process_of(job.pid, rank=1), signal.SIGKILL)
+        out, err = job.communicate(timeout=180)
+        assert job.returncode == 0, err
+        assert ("going on from step" in out) == (name == "killed")
+        states[name] = read_tensors(output / "training_state" / "step-000000060" / "tensors.safetensors")
+    for name, tensor in states["unbroken"].items():
+        assert torch.equal(states["killed"][name], tensor), name
+
+
+def lines_whole(output: Path) -> list[str]:
+    return (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def process_of(launcher: int, rank: int) -> int:
+    """The process number of a job's process."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == launcher and f"\0RANK={rank}\0" in (place / "environ").read_text():
+                return int(place.name)
+        except OSError:
+            continue
+    raise AssertionError("no such process")
+
+
+def test_a_mistake_is_told_once(small_corpus, tmp_path):
+    job = torchrun(
+        2, "-m", "seq2seq", *training(small_corpus, tmp_path / "m", "--clip-norm", "1", "--batch-tokens", "0")
+    )
+    out, err = job.communicate(timeout=120)
+    assert job.returncode != 0 and out == ""
+    assert err.count("seq2seq: error:") == 1 and "--batch-tokens or --batch-sentences must be above 0" in err
+    assert not (tmp_path / "m").exists()
