@@ -48,7 +48,7 @@ def test_alone_nothing_changes():
     assert ALONE.lead(lambda: 3) == 3 and ALONE.in_turn(lambda: 4) == 4
     assert [10, 11, 12][ALONE.share] == [10, 11, 12]
     with joined_world() as world:
-        assert (world.rank, world.size, world.local_size) == (0, 1, 1)
+        assert (world.rank, world.size) == (0, 1)
 
 
 def test_shares_are_dealt_like_cards():

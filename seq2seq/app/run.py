@@ -90,7 +90,7 @@ class Run(NamedTuple):
         directory = Path(training.output)
         going_on = world.lead(lambda: _going_on(config, directory, expected_data))
         device = choose_device(training.device)
-        threads = use_threads(training.threads, world.local_size)
+        threads = use_threads(training.threads)
         machine = world.lead(lambda: checkpoint.read_config(directory).get("machine", {}) if going_on else {})
         precision = world.lead(lambda: choose_precision(_wanted_precision(config, machine, device), device))
         bound_kernel_caches()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from seq2seq.app.models import Models, load_translator
+from seq2seq.app.shards import begin, is_folder, launched_place, missing_shards
 from seq2seq.app.streams import DeviceArguments, json_line, output_file, progress, text_lines
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError
@@ -31,7 +34,9 @@ class TranslateArguments:
     input: str | None = None
     """Text to translate, one sentence a line; may be a .gz file."""
     output: str | None = None
-    """File to write, complete or not at all; standard output without it."""
+    """File to write, complete or not at all, or a folder (FOLDER/) of many; standard output without it."""
+    shard_lines: int = 10_000
+    """Lines of each file of a folder. What is there already is not made again; torchrun's processes deal the rest."""
     format: Literal["text", "jsonl"] = "text"
     """text: one translation a line, or line<TAB>rank<TAB>score<TAB>text where --n-best > 1; jsonl: an object a line."""
     attention: str | None = None
@@ -54,6 +59,11 @@ def translate(arguments: TranslateArguments, command: list[str]) -> None:
     """
     if arguments.sentences and arguments.input is not None:
         raise ConfigError("translate got sentences and --input; give one of them")
+    if is_folder(arguments.output):
+        _translate_shards(arguments)
+        return
+    if launched_place()[1] > 1:
+        raise ConfigError("several processes write a folder, not one file; give --output FOLDER/ (with the slash)")
     with contextlib.ExitStack() as stack:
         draw = None
         if arguments.attention is not None:
@@ -79,6 +89,49 @@ def translate(arguments: TranslateArguments, command: list[str]) -> None:
                 draw(_words(best[0]))
             if flush:
                 write.flush()
+
+
+def _translate_shards(arguments: TranslateArguments) -> None:
+    """A file into a folder of files; of several processes each makes its own."""
+    if arguments.input in (None, "-") or arguments.attention is not None:
+        raise ConfigError("--output FOLDER/ takes its text from --input FILE, and draws no --attention")
+    if arguments.shard_lines < 1:
+        raise ConfigError(f"--shard-lines is {arguments.shard_lines}, expected 1 or more")
+    translator = load_translator(arguments.model, arguments.run, "translate")
+    with_attention = arguments.alignments != "none"
+    if with_attention:
+        _check_attention(translator, arguments)
+    folder, text = Path(str(arguments.output)), Path(str(arguments.input))
+    lines, _ = text_lines((), arguments.input, arguments.encoding_errors)
+    searched = dataclasses.asdict(arguments.search)
+    begin(folder, {**_origin(arguments, text), **searched})
+    ending = ".jsonl" if arguments.format == "jsonl" else ".txt"
+    made, (rank, processes) = 0, launched_place()
+    for shard in missing_shards(lines, folder, arguments.shard_lines, ending, (rank, processes)):
+        found = translator.translate_stream(shard.lines, first=shard.first, with_attention=with_attention, **searched)
+        rows = zip(shard.lines, found, strict=True)
+        with output_file(str(shard.path)) as write:
+            for number, (source, best) in enumerate(progress(rows, str(shard.path), len(shard.lines)), shard.first + 1):
+                write.write(_line(number, source, best, arguments))
+        made += 1
+    who = f"process {rank} of {processes}: " if processes > 1 else ""
+    sys.stderr.write(f"{who}{made:,} files of up to {arguments.shard_lines:,} lines written to {folder}\n")
+
+
+def _origin(arguments: TranslateArguments, text: Path) -> dict[str, Any]:
+    """What the files of a folder follow from, beside the options of the search."""
+    from seq2seq.checkpoint import WEIGHTS
+    from seq2seq.tensors import file_digest
+
+    stat = text.stat()
+    return {
+        "input": {"name": text.name, "bytes": stat.st_size, "modified": stat.st_mtime_ns},
+        "models": [file_digest(Path(model) / WEIGHTS) for model in arguments.model],
+        "precision": arguments.run.precision,
+        "format": arguments.format,
+        "alignments": arguments.alignments,
+        "shard_lines": arguments.shard_lines,
+    }
 
 
 def _check_attention(translator: Translator, arguments: TranslateArguments) -> None:

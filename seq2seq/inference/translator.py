@@ -181,6 +181,7 @@ class Translator:
         prefix: str | Iterable[str] | None = None,
         with_attention: bool = False,
         window: int = 1000,
+        first: int = 0,
         **options: Any,
     ) -> Iterator[list[Translation]]:
         """Translates lines as they come: as many lists out as lines in, in their order, whatever the lines hold.
@@ -196,6 +197,7 @@ class Translator:
             prefix: With what translations must begin: one for all, or one a line.
             with_attention: Also return attention weights, where the model has them.
             window: Lines read ahead; 1 answers line by line.
+            first: Number of the first line, where these are the later ones of a text.
             **options: Fields of `SearchConfig`.
 
         Raises:
@@ -205,12 +207,11 @@ class Translator:
         check_search(config)
         if window < 1:
             raise ConfigError(f"window is {window}, expected at least 1")
-        return self._stream(with_prefix(lines, prefix), config, with_attention, window)
+        return self._stream(with_prefix(lines, prefix), config, with_attention, window, first)
 
     def _stream(
-        self, pairs: Iterable[tuple[str, str]], config: SearchConfig, with_attention: bool, window: int
+        self, pairs: Iterable[tuple[str, str]], config: SearchConfig, with_attention: bool, window: int, start: int
     ) -> Iterator[list[Translation]]:
-        start = 0
         for part in windows(pairs, window):
             yield from self._translate_window(part, start, config, with_attention)
             start += len(part)

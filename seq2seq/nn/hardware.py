@@ -47,10 +47,13 @@ def precision_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def use_threads(threads: int, processes: int = 1) -> int:
-    """Sets the CPU threads; 0 takes this process' part of the cores, which several may share. Returns their number."""
+def use_threads(threads: int) -> int:
+    """Sets the CPU threads; 0 takes the cores that this process may use. Returns their number.
+
+    Where a launcher (torchrun) has started several processes on this machine, each takes its part of the cores.
+    """
     if threads <= 0:
-        threads = max(usable_cores() // processes, 1)
+        threads = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     torch.set_num_threads(threads)
     return threads
 

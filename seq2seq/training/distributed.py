@@ -42,15 +42,13 @@ def restarted() -> bool:
 class World:
     """The processes of a job, and what they tell each other. Alone, nothing is sent and nothing changes."""
 
-    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0) -> None:
         """Args:
         rank: This process, from 0.
         size: Number of processes.
         local_rank: This process among those of its machine, from 0.
-        local_size: Number of processes on its machine.
         """
-        self.rank, self.size = rank, size
-        self.local_rank, self.local_size = local_rank, local_size
+        self.rank, self.size, self.local_rank = rank, size, local_rank
 
     @property
     def leads(self) -> bool:
@@ -163,7 +161,7 @@ def joined_world() -> Iterator[World]:
         yield World()
         return
     try:
-        places = [int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+        places = [int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(places[2])
