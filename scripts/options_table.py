@@ -9,7 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from seq2seq.config import SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, field_docs, sections
+from seq2seq.config import (
+    FilterConfig,
+    SearchConfig,
+    TrainClassifierConfig,
+    TrainTranslatorConfig,
+    field_docs,
+    sections,
+)
 
 BEGIN, END = "<!-- options -->", "<!-- end of options -->"
 
@@ -45,12 +52,13 @@ def _section(title: str, section: type, known: type | None = None) -> str:
 
 
 def options_table() -> str:
-    """Every option of training and search, one table a section, as Markdown."""
+    """Every option of training, search and filtering, one table a section, as Markdown."""
     tables = [_section(f"train: {name}", section) for name, section in sections(TrainTranslatorConfig).items()]
     shown = sections(TrainTranslatorConfig)
     own = sections(TrainClassifierConfig)
     tables += [_section(f"train-classifier: {name}, beside train's", own[name], shown[name]) for name in own]
-    return "\n\n".join([*tables, _section("translate, evaluate: search", SearchConfig)])
+    tables += [_section("translate, evaluate: search", SearchConfig), _section("filter", FilterConfig)]
+    return "\n\n".join(tables)
 
 
 def with_table(readme: str) -> str:

@@ -54,6 +54,24 @@ class DataConfig(SplitsConfig):
 
 
 @dataclass(frozen=True)
+class FilterConfig:
+    """Which pairs of a corpus are worth training on."""
+
+    max_characters: int = 1000
+    """Most characters of either side; 0: no limit."""
+    max_ratio: float = 3.0
+    """A side may be so many times longer than the other, where 1 is what is usual in this corpus; 0: no limit."""
+    min_letters: float = 0.5
+    """Least share of letters among the characters of either side that are no spaces; 0: any."""
+    keep_identical: bool = False
+    """Keep pairs whose two sides are one text."""
+    keep_repetitions: bool = False
+    """Keep pairs that have stood in the corpus before."""
+    keep_held_out: bool = False
+    """Keep pairs whose source stands in another split too, such as the one to test on."""
+
+
+@dataclass(frozen=True)
 class TokenizerConfig:
     """Text to pieces."""
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import ConfigError
+from seq2seq.text import batching
 from seq2seq.text.batching import batch_order, collate, length_batches
 
 SPECIALS = {"source_eos": 3, "target_bos": 2, "target_eos": 4, "source_pad": 0, "target_pad": 9}
@@ -79,6 +80,41 @@ def test_every_example_once_within_the_budget(count, tokens, sentences, seed, ep
         assert len(batch) > 0
         assert sentences == 0 or len(batch) <= sentences
         assert tokens == 0 or len(batch) == 1 or cost(sides, batch) <= tokens
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 90), st.integers(1, 30), st.integers(0, 3))
+def test_a_corpus_of_many_parts(count, part, segment, epoch):
+    """Every example once, within the budget, whatever the sizes of parts; the same in another process."""
+    sides = lengths(count, seed=count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "PART_ROWS", part)
+        patch.setattr(batching, "SEGMENT_ROWS", segment)
+        batches = order(sides, batch_tokens=200, epoch=epoch)
+        again = order(sides, batch_tokens=200, epoch=epoch)
+        assert sorted(np.concatenate(batches[:]).tolist()) == list(range(count))
+        assert all(len(batch) == 1 or cost(sides, batch) <= 200 for batch in batches)
+        assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in again]
+        assert batches[-1].tolist() == batches[len(batches) - 1].tolist()
+        middle = len(batches) // 2
+        assert [b.tolist() for b in batches[middle:]] == [batches[i].tolist() for i in range(middle, len(batches))]
+        with pytest.raises(IndexError):
+            batches[len(batches)]
+
+
+def test_parts_mix_the_corpus(monkeypatch):
+    """A part holds segments from everywhere, others in another epoch; batches are as full as those of one part."""
+    sides = lengths(60_000)
+    whole = order(sides, batch_tokens=2000)
+    monkeypatch.setattr(batching, "PART_ROWS", 10_000)
+    monkeypatch.setattr(batching, "SEGMENT_ROWS", 100)
+    first, second = (order(sides, batch_tokens=2000, epoch=epoch) for epoch in (0, 1))
+    begin = [np.concatenate(batches[: len(batches) // 6]) for batches in (first, second)]
+    for rows in begin:
+        assert np.histogram(rows, bins=6, range=(0, 60_000))[0].min() > 800
+    common = len(np.intersect1d(*begin))
+    assert common < 0.3 * len(begin[0])
+    assert len(first) < 1.15 * len(whole)  # with parts of the real size a hundredth
 
 
 def test_a_long_pair_makes_its_own_batch():

@@ -112,17 +112,17 @@ TALK = """
 def test_what_processes_tell_each_other(tmp_path):
     (tmp_path / "talk.py").write_text(textwrap.dedent(TALK))
     job = torchrun(3, str(tmp_path / "talk.py"))
-    out, err = job.communicate(timeout=120)
+    out, err = job.communicate(timeout=300)
     assert job.returncode == 0, err
     assert out == "all said\n"
 
 
-def test_two_processes_learn_what_one_does(small_corpus, tmp_path):
+def test_two_processes_learn_what_one_does(small_corpus, tmp_path, capsys):
     """The same losses, weights and scores; in batches of one or two sentences a process may have none."""
     options = [*DRY, "--sampling", "0.2", "--accumulate", "2", "--validate-every", "6", "--batch-tokens", "40"]
     assert main(training(small_corpus, tmp_path / "one", *options)) == 0
     job = torchrun(2, "-m", "seq2seq", *training(small_corpus, tmp_path / "two", *options))
-    out, err = job.communicate(timeout=180)
+    out, err = job.communicate(timeout=300)
     assert job.returncode == 0, err
     assert "2 processes of 1 threads" in out
     assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # each validation told once
@@ -138,6 +138,29 @@ def test_two_processes_learn_what_one_does(small_corpus, tmp_path):
     weights = [read_tensors(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-4)
+    capsys.readouterr()
+    assert main([*training(small_corpus, tmp_path / "two", *options), "--max-steps", "14", "--resume"]) == 0
+    assert "begun with processes 2, now 1: the same run, but not bit for bit" in capsys.readouterr().out
+
+
+def test_two_processes_learn_to_classify_what_one_does(tmp_path):
+    options = [
+        *("train-classifier", "--data", str(ROOT / "data" / "demo"), "--text-column", "en", "--min-steps", "0"),
+        *("--embedding-size", "8", "--encoder-size", "8", "--vocab-size", "400", "--precision", "float32"),
+        *("--dropout", "0", "--dropout-embedding", "0", "--dropout-pooled", "0", "--dropout-ngrams", "0"),
+        *("--word-dropout", "0", "--max-steps", "8", "--validate-every", "4", "--log-every", "1", "--threads", "1"),
+    ]
+    assert main([*options, "--output", str(tmp_path / "one")]) == 0
+    job = torchrun(2, "-m", "seq2seq", *options, "--output", str(tmp_path / "two"))
+    _, err = job.communicate(timeout=300)
+    assert job.returncode == 0, err
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert len(one) == len(two) == 10
+    for a, b in zip(one, two, strict=True):
+        if "loss" in a:
+            assert b["loss"] == pytest.approx(a["loss"], abs=1e-4)
+        else:
+            assert b["valid"] == pytest.approx(a["valid"], abs=0.5)  # a text or two may be at the edge
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc")
@@ -152,7 +175,7 @@ def test_a_job_whose_process_is_killed_starts_anew_and_ends_like_an_unbroken_one
                 assert job.poll() is None
                 time.sleep(0.02)
             os.kill(process_of(job.pid, rank=1), signal.SIGKILL)
-        out, err = job.communicate(timeout=180)
+        out, err = job.communicate(timeout=300)
         assert job.returncode == 0, err
         assert ("going on from step" in out) == (name == "killed")
         states[name] = read_tensors(output / "training_state" / "step-000000060" / "tensors.safetensors")
@@ -180,7 +203,7 @@ def test_a_mistake_is_told_once(small_corpus, tmp_path):
     job = torchrun(
         2, "-m", "seq2seq", *training(small_corpus, tmp_path / "m", "--clip-norm", "1", "--batch-tokens", "0")
     )
-    out, err = job.communicate(timeout=120)
+    out, err = job.communicate(timeout=300)
     assert job.returncode != 0 and out == ""
     assert err.count("seq2seq: error:") == 1 and "--batch-tokens or --batch-sentences must be above 0" in err
     assert not (tmp_path / "m").exists()

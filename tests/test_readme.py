@@ -34,6 +34,10 @@ def test_commands_parse(line, monkeypatch):
         assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in arguments)
     elif program == "seq2seq":
         parse_command(arguments[0], arguments[1:])
+    elif program == "torchrun":
+        module = arguments.index("-m")
+        assert arguments[module + 1] == "seq2seq"
+        parse_command(arguments[module + 2], arguments[module + 3 :])
     elif program == "python":
         assert (ROOT / arguments[0]).is_file()
     else:

@@ -203,7 +203,8 @@ def test_metrics_tell_where_they_come_from(tiny_model: Path) -> None:
     assert machine["versions"]["torch"] == torch.__version__
     assert (machine["threads"], machine["precision"], machine["device"]) == (1, "float32", "cpu")
     assert machine["cores"] >= 1 and "commit" in machine
-    assert load_model(tiny_model).config["machine"] == {"device": "cpu", "threads": 1, "precision": "float32"}
+    machine = {"device": "cpu", "threads": 1, "precision": "float32", "processes": 1}
+    assert load_model(tiny_model).config["machine"] == machine
 
 
 def test_the_same_twice_in_another_process(small_corpus: Path, tmp_path: Path) -> None:

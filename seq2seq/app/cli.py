@@ -63,6 +63,10 @@ COMMANDS = {
         "seq2seq evaluate --model runs/demo --data data/demo --split test\n"
         "  seq2seq evaluate --hypotheses mine.fr --references test.fr --against theirs.fr",
     ),
+    "filter": Command(
+        "Leave out of a corpus what is not worth training on; say why.",
+        "seq2seq filter --data raw --source en --target de --output clean",
+    ),
     "score": Command(
         "Give log p(target | source) of sentence pairs, line by line.",
         "seq2seq score --model runs/demo --source-file test.en --target-file test.fr\n"

@@ -98,7 +98,8 @@ class Run(NamedTuple):
         shown = precision_name(precision)
         several = f"{world.size} processes of " if world.size > 1 else ""
         say(f"on {device}, {several}{threads} threads, matrix products in {shown}")
-        for name, now in (("device", device.type), ("threads", threads), ("precision", shown)):
+        used = {"device": device.type, "threads": threads, "precision": shown, "processes": world.size}
+        for name, now in used.items():
             if machine.get(name, now) != now:
                 say(f"begun with {name} {machine[name]}, now {now}: the same run, but not bit for bit")
         return cls(config, command, directory, directory if going_on else None, device, precision, world)
@@ -181,7 +182,7 @@ class Run(NamedTuple):
             output.clear(directory)
             whole = {**described, "model": dataclasses.asdict(self.config.model), "options": to_flat(self.config)}
             whole |= {"command": self.command, "version": __version__}
-            machine = {"device": self.device.type, "threads": torch.get_num_threads()}
+            machine = {"device": self.device.type, "threads": torch.get_num_threads(), "processes": self.world.size}
             whole["machine"] = {**machine, "precision": precision_name(self.precision)}
             source, target = tokenizers
             checkpoint.start_model_directory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class TranslationTask:
         self.sources = valid.source_texts(rows)
         self.references = valid.target_texts(rows)
 
-    def order(self, epoch: int) -> list[np.ndarray]:
+    def order(self, epoch: int) -> Sequence[np.ndarray]:
         """The batches of an epoch."""
         training = self.config.training
         return batch_order(
@@ -61,7 +61,7 @@ class TranslationTask:
             epoch=epoch,
         )
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Batch | None]:
+    def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[Batch | None]:
         """This process' shares of those batches, tokenised anew where sampling is on."""
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
         share = self.world.share

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +93,7 @@ class ClassificationTask:
         self.config, self.examples, self.device, self.world = config, examples, device, world
         self.directory = Path(config.training.output)
 
-    def order(self, epoch: int) -> list[np.ndarray]:
+    def order(self, epoch: int) -> Sequence[np.ndarray]:
         """The batches of an epoch."""
         training, lengths = self.config.training, self.examples.train.lengths
         return batch_order(
@@ -101,7 +101,7 @@ class ClassificationTask:
             seed=training.seed, epoch=epoch,
         )  # fmt: skip
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[LabelledBatch | None]:
+    def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[LabelledBatch | None]:
         """This process' shares of those batches, tokenised anew where sampling is on."""
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
         share = self.world.share

@@ -5,9 +5,10 @@ Legend: B sentences in a batch, S longest source, T longest target of the batch,
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ SOURCE_NOISE = 1.0
 TARGET_NOISE = 0.03
 """Half widths of what is added to lengths before sorting, so that neighbours change each epoch: tokens to the source,
 a share of itself to the target, which parts the few long pairs and leaves targets of up to 16 tokens as they were."""
+
+
+PART_ROWS, SEGMENT_ROWS = 1_000_000, 1_000
+"""Pairs that are sorted by length together, and pairs that stay neighbours of a corpus of more than that."""
 
 
 class Batch(NamedTuple):
@@ -116,12 +121,15 @@ def batch_order(
     batch_sentences: int,
     seed: int,
     epoch: int,
-) -> list[np.ndarray]:
+) -> BatchOrder:
     """Which examples form which batch in an epoch; a pure function of its arguments.
 
     Pairs are sorted by target length, then by source length with a little noise, drawn anew each epoch (up and down in
     turn, so that a step of the target length finds the source where it was), cut to the budget, and the batches
     shuffled. A batch costs B x the longest side; a single pair above the budget makes a batch of its own.
+
+    Of more than PART_ROWS pairs so many are sorted at a time, segments of neighbours drawn from the whole corpus anew
+    each epoch: memory does not grow with the corpus, and what is read lies together on the disk.
 
     Args:
         source_lengths: (N,) tokens of each source, counted as the batch will hold them.
@@ -142,15 +150,66 @@ def batch_order(
         raise ConfigError(
             f"batch_tokens is {batch_tokens} and batch_sentences is {batch_sentences}; one of them must be above 0"
         )
+    count, limits, seeds = len(source_lengths), (batch_tokens, batch_sentences), [seed % 2**63, epoch]
+
+    def whole(_: int) -> list[np.ndarray]:
+        return _sorted_batches(source_lengths, target_lengths, *limits, np.random.default_rng(seeds))
+
+    if count <= PART_ROWS:
+        return BatchOrder(1, whole)
+    segments = np.random.default_rng(seeds).permutation(-(-count // SEGMENT_ROWS))
+    parts = np.array_split(segments, -(-count // PART_ROWS))
+
+    def part_of_it(part: int) -> list[np.ndarray]:
+        starts = np.sort(parts[part]) * SEGMENT_ROWS
+        rows = (starts[:, None] + np.arange(SEGMENT_ROWS)).ravel()
+        rows = rows[rows < count]
+        sides = source_lengths[rows], target_lengths[rows]
+        return [rows[index] for index in _sorted_batches(*sides, *limits, np.random.default_rng([*seeds, part]))]
+
+    return BatchOrder(len(parts), part_of_it)
+
+
+class BatchOrder(Sequence[np.ndarray]):
+    """The batches of an epoch, of which one or two parts are in memory; a slice is a list."""
+
+    def __init__(self, parts: int, make: Callable[[int], list[np.ndarray]]) -> None:
+        """Args:
+        parts: Number of parts, one after the other.
+        make: The batches of a part; called again whenever it is not in memory.
+        """
+        self._part = functools.lru_cache(maxsize=2)(make)
+        self._ends = np.cumsum([len(self._part(part)) for part in range(parts)])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self._part(part)[index - (int(self._ends[part - 1]) if part else 0)]
+
+
+def _sorted_batches(
+    source_lengths: np.ndarray, target_lengths: np.ndarray, tokens: int, sentences: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Batches of like lengths, in random order."""
     count = len(source_lengths)
-    if count == 0:
-        return []
-    random = np.random.default_rng([seed % 2**63, epoch])
     across = source_lengths + SOURCE_NOISE * random.uniform(-1, 1, count)
     level = np.rint(target_lengths * (1 + TARGET_NOISE * random.uniform(-1, 1, count))).astype(np.int64)
     order = np.lexsort((np.where(level % 2 == 0, across, -across), level))
     longest = np.maximum(source_lengths, target_lengths)[order]
-    batches = _cut(order, longest, batch_tokens, batch_sentences)
+    batches = _cut(order, longest, tokens, sentences)
     return [batches[i] for i in random.permutation(len(batches))]
 
 

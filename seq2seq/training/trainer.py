@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,9 @@ from seq2seq.training.progress import Progress, Window, restored
 # what one process' seeds are apart from the next one's
 RANKS = 2**40
 
+# batches that tell whether a run goes on with the text that it began with
+CHECKED = 10_000
+
 # steps in a row whose loss or gradient is not finite before training gives up
 MOST_SKIPPED = 20
 
@@ -45,10 +49,10 @@ class Task(Protocol):
     unit: str
     """What the loss is counted by, such as tok(ens) or texts."""
 
-    def order(self, epoch: int) -> list[np.ndarray]:
+    def order(self, epoch: int) -> Sequence[np.ndarray]:
         """The batches of an epoch, as indices; a function of seed and epoch alone."""
 
-    def batches(self, order: list[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
+    def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
         """Those batches from position `start` on, or this process' shares of them (None where it has none)."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -122,13 +126,16 @@ class Trainer:
             )
         return progress
 
-    def _begin(self) -> list[np.ndarray]:
+    def _begin(self) -> Sequence[np.ndarray]:
         """The batches to go on with, limits, and a first checkpoint: what cannot be written is found out at once."""
         progress, first = self.progress, self.task.order(0)
         order = self.task.order(progress.epoch) if progress.epoch else first
         # of the first epoch, wherever this run begins: epochs differ by some batches, the schedule must not
         self.total_steps = self._total_steps(len(first))
-        checksum = hashlib.sha256(b"".join(index.astype("<i8").tobytes() + b";" for index in first)).hexdigest()
+        digest = hashlib.sha256()
+        for index in itertools.islice(first, CHECKED):
+            digest.update(index.astype("<i8").tobytes() + b";")
+        checksum = digest.hexdigest()
         if self.batches not in (None, checksum):
             self.say("text, seed or batch sizes are not those the run began with: its batches are others from here on")
         if progress.position >= len(order):  # the epoch is shorter now
@@ -161,7 +168,7 @@ class Trainer:
             self.save_state()
             raise Interrupted(self.stop.number)
 
-    def _steps(self, order: list[np.ndarray]) -> Iterator[list[Batch]]:
+    def _steps(self, order: Sequence[np.ndarray]) -> Iterator[list[Batch]]:
         """The rest of an epoch's batches, in groups of `accumulate`."""
         group: list[Batch] = []
         for batch in self.task.batches(order, self.progress.epoch, self.progress.position):
