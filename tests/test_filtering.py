@@ -61,7 +61,7 @@ def test_limits_can_be_turned_off():
 
 
 def test_ratio_is_what_is_usual_in_the_corpus():
-    """Sources a third as long as targets throughout, as Japanese and English; then a source of twice its target is out."""
+    """Sources a third as long as targets, as Japanese and English: then one of twice its target is out."""
     pairs = [("x" * 20 + str(i), "y" * 60 + str(i)) for i in range(200)] + [("z" * 80, "w" * 30)]
     assert usual_ratio(corpus(pairs)) == pytest.approx(23 / 63, rel=0.01)
     found, why = kept(pairs)
