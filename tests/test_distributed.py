@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
 import signal
 import subprocess
@@ -19,15 +19,19 @@ from seq2seq.app import run
 from seq2seq.app.cli import main
 from seq2seq.checkpoint import read_tensors
 from seq2seq.errors import ConfigError, UserError
-from seq2seq.training.distributed import ALONE, World, joined_world, leads
+from seq2seq.training.distributed import ALONE, World, joined_world, place
+
+_SPEC = importlib.util.spec_from_file_location("processes", ROOT / "scripts" / "stress" / "processes.py")
+processes = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(processes)
 
 # no dropout: what it leaves out differs from process to process
 DRY = ["--dropout", "0", "--dropout-embedding", "0", "--dropout-readout", "0", "--max-steps", "12", "--log-every", "1"]
 
 
-def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
+def torchrun(count: int, *words: str) -> subprocess.Popen[str]:
     """A job on this machine, its processes started by PyTorch's launcher."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [*launcher, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -38,12 +42,8 @@ def training(data: Path, output: Path, *options: str) -> list[str]:
     return ["train", "--data", str(data), "--source", "en", "--target", "fr", "--output", str(output), *TINY, *options]
 
 
-def lines(output: Path) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def test_alone_nothing_changes():
-    assert ALONE.leads and leads()
+    assert ALONE.leads and place() == (0, 1)
     assert ALONE.sums(1.5, 2) == [1.5, 2] and ALONE.word("a") == "a" and ALONE.joined([1, 2]) == [1, 2]
     assert ALONE.lead(lambda: 3) == 3 and ALONE.in_turn(lambda: 4) == 4
     assert [10, 11, 12][ALONE.share] == [10, 11, 12]
@@ -126,7 +126,7 @@ def test_two_processes_learn_what_one_does(small_corpus, tmp_path, capsys):
     assert job.returncode == 0, err
     assert "2 processes of 1 threads" in out
     assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # each validation told once
-    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    one, two = processes.logged(tmp_path / "one"), processes.logged(tmp_path / "two")
     assert [line["step"] for line in one] == [line["step"] for line in two] and len(one) == 14
     for a, b in zip(one, two, strict=True):
         if "loss" in a:
@@ -154,7 +154,7 @@ def test_two_processes_learn_to_classify_what_one_does(tmp_path):
     job = torchrun(2, "-m", "seq2seq", *options, "--output", str(tmp_path / "two"))
     _, err = job.communicate(timeout=300)
     assert job.returncode == 0, err
-    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    one, two = processes.logged(tmp_path / "one"), processes.logged(tmp_path / "two")
     assert len(one) == len(two) == 10
     for a, b in zip(one, two, strict=True):
         if "loss" in a:
@@ -171,32 +171,16 @@ def test_a_job_whose_process_is_killed_starts_anew_and_ends_like_an_unbroken_one
         output = tmp_path / name
         job = torchrun(2, "--max-restarts", "1", "-m", "seq2seq", *training(small_corpus, output, *options))
         if name == "killed":
-            while not (output / "metrics.jsonl").exists() or len(lines_whole(output)) < 12:
+            while len(processes.logged(output)) < 12:
                 assert job.poll() is None
                 time.sleep(0.02)
-            os.kill(process_of(job.pid, rank=1), signal.SIGKILL)
+            os.kill(processes.processes_of(job.pid)[1], signal.SIGKILL)
         out, err = job.communicate(timeout=300)
         assert job.returncode == 0, err
         assert ("going on from step" in out) == (name == "killed")
         states[name] = read_tensors(output / "training_state" / "step-000000060" / "tensors.safetensors")
     for name, tensor in states["unbroken"].items():
         assert torch.equal(states["killed"][name], tensor), name
-
-
-def lines_whole(output: Path) -> list[str]:
-    return (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-
-
-def process_of(launcher: int, rank: int) -> int:
-    """The process number of a job's process."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            if parent == launcher and f"\0RANK={rank}\0" in (place / "environ").read_text():
-                return int(place.name)
-        except OSError:
-            continue
-    raise AssertionError("no such process")
 
 
 def test_a_mistake_is_told_once(small_corpus, tmp_path):

@@ -148,13 +148,12 @@ def check_killed(data: Path, work: Path, kills: int) -> bool:
             time.sleep(0.01)
         victims = processes_of(job.pid)
         os.kill(victims[rank], signal.SIGKILL)
-        killed, again = time.monotonic(), float("inf")
-        while job.poll() is None and time.monotonic() - killed < LIMIT:
+        killed, again = time.time(), float("inf")
+        while job.poll() is None and time.time() - killed < LIMIT:
             fresh = processes_of(job.pid)
-            if len(fresh) == 2 and not set(fresh.values()) & set(victims.values()) and job.poll() is None:
-                size = len(logged(output))
-                if again == float("inf") and size > at and _learns(output, killed):
-                    again = time.monotonic() - killed
+            if len(fresh) == 2 and not set(fresh.values()) & set(victims.values()):
+                if len(logged(output)) > at and _learns(output, killed):
+                    again = time.time() - killed
                     break
             time.sleep(0.1)
         try:
@@ -171,8 +170,7 @@ def check_killed(data: Path, work: Path, kills: int) -> bool:
 
 def _learns(output: Path, since: float) -> bool:
     """Whether a line was written after the resumed job had cut its log back: its file is younger than the kill."""
-    age = time.time() - (output / "metrics.jsonl").stat().st_mtime
-    return time.monotonic() - age > since + 2.0
+    return (output / "metrics.jsonl").stat().st_mtime > since + 2.0
 
 
 @contextlib.contextmanager

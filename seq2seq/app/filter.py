@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seq2seq.app.streams import output_file, progress
+from seq2seq.app.streams import check_folder, output_file, progress
 from seq2seq.config import DataConfig, FilterConfig
 from seq2seq.errors import ConfigError, shown
 
@@ -92,10 +92,7 @@ def _checked(arguments: FilterArguments) -> Path:
     if limits.max_characters < 0:
         raise ConfigError(f"--max-characters is {limits.max_characters}, expected 0 or more")
     folder = Path(arguments.output)
-    if folder.is_file():
-        raise ConfigError(f"--output {folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file():
-        raise ConfigError(f"--output {folder} holds other files; give a new folder")
+    check_folder(folder, REPORT)
     return folder
 
 

@@ -33,7 +33,7 @@ from seq2seq.nn.hardware import (
     use_threads,
 )
 from seq2seq.text.tokenizer import Tokenizer
-from seq2seq.training.distributed import ALONE, World, leads, restarted
+from seq2seq.training.distributed import ALONE, World, attempt, place
 from seq2seq.training.interrupt import Interrupted
 from seq2seq.training.optim import LayerRates
 from seq2seq.training.trainer import Task, Trainer
@@ -55,7 +55,7 @@ AnyConfig = TrainTranslatorConfig | TrainClassifierConfig
 
 def say(text: str) -> None:
     """A line for the person at the terminal, above the progress bar; of several processes the first one speaks."""
-    if leads():
+    if place()[0] == 0:
         tqdm.write(text)
 
 
@@ -93,7 +93,7 @@ class Run(NamedTuple):
         threads = use_threads(training.threads)
         machine = world.lead(lambda: checkpoint.read_config(directory).get("machine", {}) if going_on else {})
         precision = world.lead(lambda: choose_precision(_wanted_precision(config, machine, device), device))
-        bound_kernel_caches()
+        bound_kernel_caches()  # in all processes: only the first has chosen, which does it too
         datasets.disable_progress_bars()
         shown = precision_name(precision)
         several = f"{world.size} processes of " if world.size > 1 else ""
@@ -220,7 +220,7 @@ def _going_on(config: AnyConfig, directory: Path, expected_data: str) -> bool:
 
 def _goes_on(training: RunConfig) -> bool:
     """As `output.goes_on`; a job that its launcher starts once more goes on, whatever was asked for at first."""
-    again = restarted()
+    again = attempt() > 0
     return output.goes_on(Path(training.output), training.resume or again, training.overwrite and not again)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq import checkpoint
+from seq2seq.app.streams import check_folder
 from seq2seq.errors import ConfigError, shown
 
 ORIGIN = "shards.json"
@@ -24,11 +24,6 @@ ORIGIN = "shards.json"
 def is_folder(output: str | None) -> bool:
     """Whether an --output is to be a folder: it is one, or ends like one."""
     return output is not None and output != "-" and (output.endswith(("/", "\\")) or Path(output).is_dir())
-
-
-def launched_place() -> tuple[int, int]:
-    """This process, and how many its launcher (torchrun) has started: 0 of 1 without one."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Shard(NamedTuple):
@@ -47,14 +42,12 @@ def begin(folder: Path, origin: dict[str, Any]) -> None:
         ConfigError: It is the output of other work, holds other files, or cannot be written.
     """
     path = folder / ORIGIN
+    check_folder(folder, ORIGIN)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             _compare(folder, json.loads(path.read_text(encoding="utf-8")), origin)
             return
-        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-        if others and others != [ORIGIN]:  # another process may have come first
-            raise ConfigError(f"--output {folder} holds other files ({others[0]} ...); give a new folder")
         checkpoint.write_atomically(path, (json.dumps(origin, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror}") from None

@@ -77,6 +77,19 @@ def output_file(path: str | None) -> Iterator[TextIO]:
             yield file
 
 
+def check_folder(folder: Path, marker: str) -> None:
+    """Makes sure that a folder of output may be written: it is new, empty, or holds the marker of an earlier time.
+
+    Raises:
+        ConfigError: It is a file, or holds other files.
+    """
+    if folder.is_file():
+        raise ConfigError(f"--output {folder} is a file; give a folder")
+    others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
+    if others and marker not in others:
+        raise ConfigError(f"--output {folder} holds other files ({others[0]} ...); give a new folder")
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Where to write a file that takes its name only when all is written; after an error nothing is left of it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from seq2seq.app.models import Models, load_translator
-from seq2seq.app.shards import begin, is_folder, launched_place, missing_shards
+from seq2seq.app.shards import begin, is_folder, missing_shards
 from seq2seq.app.streams import DeviceArguments, json_line, output_file, progress, text_lines
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError
@@ -62,7 +62,9 @@ def translate(arguments: TranslateArguments, command: list[str]) -> None:
     if is_folder(arguments.output):
         _translate_shards(arguments)
         return
-    if launched_place()[1] > 1:
+    from seq2seq.training.distributed import place
+
+    if place()[1] > 1:
         raise ConfigError("several processes write a folder, not one file; give --output FOLDER/ (with the slash)")
     with contextlib.ExitStack() as stack:
         draw = None
@@ -93,6 +95,8 @@ def translate(arguments: TranslateArguments, command: list[str]) -> None:
 
 def _translate_shards(arguments: TranslateArguments) -> None:
     """A file into a folder of files; of several processes each makes its own."""
+    from seq2seq.training.distributed import place
+
     if arguments.input in (None, "-") or arguments.attention is not None:
         raise ConfigError("--output FOLDER/ takes its text from --input FILE, and draws no --attention")
     if arguments.shard_lines < 1:
@@ -106,7 +110,7 @@ def _translate_shards(arguments: TranslateArguments) -> None:
     searched = dataclasses.asdict(arguments.search)
     begin(folder, {**_origin(arguments, text), **searched})
     ending = ".jsonl" if arguments.format == "jsonl" else ".txt"
-    made, (rank, processes) = 0, launched_place()
+    made, (rank, processes) = 0, place()
     for shard in missing_shards(lines, folder, arguments.shard_lines, ending, (rank, processes)):
         found = translator.translate_stream(shard.lines, first=shard.first, with_attention=with_attention, **searched)
         rows = zip(shard.lines, found, strict=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import datasets
 import numpy as np
@@ -27,7 +28,59 @@ AHEAD = 4
 """Batches made while the model works on the one before."""
 
 
-class TranslationData:
+class BatchSource(ABC, Generic[T]):
+    """What is trained on, and how it comes in batches."""
+
+    @abstractmethod
+    def fetch(self, indices: np.ndarray) -> T:
+        """The batch of these examples, from stored ids."""
+
+    @abstractmethod
+    def resegmented(self, indices: np.ndarray, amount: float, seeds: np.random.SeedSequence, share: slice) -> T:
+        """The batch of a share of these examples, their texts segmented anew.
+
+        Args:
+            indices: All examples, for the draws of one follow those of another.
+            amount: See `Tokenizer.sample`.
+            seeds: What the draws follow from.
+            share: Part that is wanted; something.
+        """
+
+    def batches(
+        self,
+        order: Sequence[np.ndarray],
+        *,
+        start: int = 0,
+        sampling: float = 0.0,
+        seed: int = 0,
+        epoch: int = 0,
+        share: slice = WHOLE,
+    ) -> Iterator[T | None]:
+        """The batches of `order` from position `start` on, made by a thread that keeps a few ahead.
+
+        Args:
+            order: Indices of the examples of each batch, as `batch_order` gives them.
+            start: Position to begin at; the batches from there on are the same as in a run that began at 0.
+            sampling: Above 0, text is segmented anew (`Tokenizer.sample`) with draws that follow from seed, epoch and
+                position. Such a batch may be somewhat larger than its budget.
+            seed: Of the run.
+            epoch: Counted from 0.
+            share: Part of each batch that is wanted; None in the place of a batch of which that is nothing.
+        """
+
+        def make(position: int) -> T | None:
+            chosen = order[position]
+            if not len(chosen[share]):
+                return None
+            if sampling <= 0:
+                return self.fetch(chosen[share])
+            seeds = np.random.SeedSequence([seed % 2**63, epoch, position])
+            return self.resegmented(chosen, sampling, seeds, share)
+
+        return ahead(make, range(start, len(order)))
+
+
+class TranslationData(BatchSource[Batch]):
     """A tokenised corpus: ids in Arrow files, memory-mapped, of which only lengths and row numbers are in memory."""
 
     def __init__(
@@ -103,48 +156,16 @@ class TranslationData:
         table = self._tokens[self._rows[indices]]
         return make_batch(*flat(table["source"]), *flat(table["target"]), self._specials())
 
-    def _sampled(self, indices: np.ndarray, amount: float, seeds: np.ndarray, share: slice) -> Batch:
-        # all of them, for the draws follow each other
-        sources = self.source_tokenizer.sample(self.source_texts(indices), int(seeds[0]), amount)
-        targets = self.target_tokenizer.sample(self.target_texts(indices), int(seeds[1]), amount)
+    def resegmented(self, indices: np.ndarray, amount: float, seeds: np.random.SeedSequence, share: slice) -> Batch:
+        """The batch of a share of these pairs, their texts segmented anew."""
+        first, second = map(int, seeds.generate_state(2))
+        sources = self.source_tokenizer.sample(self.source_texts(indices), first, amount)
+        targets = self.target_tokenizer.sample(self.target_texts(indices), second, amount)
         return make_batch(*flatten(sources[share]), *flatten(targets[share]), self._specials())
 
     def _specials(self) -> Specials:
         source, target = self.source_tokenizer, self.target_tokenizer
         return Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
-
-    def batches(
-        self,
-        order: Sequence[np.ndarray],
-        *,
-        start: int = 0,
-        sampling: float = 0.0,
-        seed: int = 0,
-        epoch: int = 0,
-        share: slice = WHOLE,
-    ) -> Iterator[Batch | None]:
-        """The batches of `order` from position `start` on, made by a thread that keeps a few ahead.
-
-        Args:
-            order: Indices of the examples of each batch, as `batch_order` gives them.
-            start: Position to begin at; the batches from there on are the same as in a run that began at 0.
-            sampling: Above 0, text is segmented anew (`Tokenizer.sample`) with draws that follow from seed, epoch and
-                position. Such a batch may be somewhat larger than its budget.
-            seed: Of the run.
-            epoch: Counted from 0.
-            share: Part of each batch that is wanted; None in the place of a batch of which that is nothing.
-        """
-
-        def make(position: int) -> Batch | None:
-            chosen = order[position]
-            if not len(chosen[share]):
-                return None
-            if sampling <= 0:
-                return self.fetch(chosen[share])
-            seeds = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(2)
-            return self._sampled(chosen, sampling, seeds, share)
-
-        return ahead(make, range(start, len(order)))
 
 
 def ahead(make: Callable[[int], T], positions: Sequence[int]) -> Iterator[T]:

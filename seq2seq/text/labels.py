@@ -7,7 +7,7 @@ K labels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import datasets
@@ -20,7 +20,7 @@ from seq2seq.config import LabelDataConfig
 from seq2seq.errors import CorpusError
 from seq2seq.text.batching import flatten, padded
 from seq2seq.text.corpus import has_split, load_corpus
-from seq2seq.text.data import WHOLE, ahead, flat, list_lengths, tokenise
+from seq2seq.text.data import BatchSource, flat, list_lengths, tokenise
 from seq2seq.text.tables import LabelledPairs
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -185,7 +185,7 @@ def text_batch(
     return LabelledBatch(*map(torch.from_numpy, (rows, lengths + 1, owners, labels)))
 
 
-class LabelledData:
+class LabelledData(BatchSource[LabelledBatch]):
     """A tokenised corpus: ids memory-mapped, lengths and labels in memory."""
 
     def __init__(
@@ -221,29 +221,12 @@ class LabelledData:
         """These examples, as they stand in the corpus."""
         return self._corpus[self._rows[indices]]["target"].to_pylist()
 
-    def batches(
-        self,
-        order: Sequence[np.ndarray],
-        *,
-        start: int = 0,
-        sampling: float = 0.0,
-        seed: int = 0,
-        epoch: int = 0,
-        share: slice = WHOLE,
-    ) -> Iterator[LabelledBatch | None]:
-        """The batches of `order`, as `TranslationData.batches` gives them."""
-
-        def make(position: int) -> LabelledBatch | None:
-            chosen = order[position]
-            if not len(chosen[share]):
-                return None
-            if sampling <= 0:
-                return self.fetch(chosen[share])
-            (drawn,) = np.random.SeedSequence([seed % 2**63, epoch, position]).generate_state(1)
-            ids = self.tokenizer.sample(self.texts(chosen), int(drawn), sampling)
-            return text_batch(*flatten(ids[share]), self.labels[chosen][share], self.tokenizer, self.limits)
-
-        return ahead(make, range(start, len(order)))
+    def resegmented(
+        self, indices: np.ndarray, amount: float, seeds: np.random.SeedSequence, share: slice
+    ) -> LabelledBatch:
+        """The batch of a share of these texts, segmented anew."""
+        ids = self.tokenizer.sample(self.texts(indices), int(seeds.generate_state(1)[0]), amount)
+        return text_batch(*flatten(ids[share]), self.labels[indices[share]], self.tokenizer, self.limits)
 
 
 def label_weights(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -29,14 +29,14 @@ PATIENCE = datetime.timedelta(hours=1)
 has ended is noticed at once, by its connection."""
 
 
-def leads() -> bool:
-    """Whether this is the first process of its job, or the only one; known before the processes have met."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+def place() -> tuple[int, int]:
+    """This process and how many the launcher has started, known before they have met: 0 of 1 without a launcher."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def restarted() -> bool:
-    """Whether the launcher has started the job anew after one of its processes ended."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+def attempt() -> int:
+    """How often the launcher has started the job anew after one of its processes ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class World:
@@ -167,7 +167,7 @@ def joined_world() -> Iterator[World]:
             torch.cuda.set_device(places[2])
         store, rank, size = next(rendezvous("env://"))
         # a launcher's store outlives a restart: what the processes of before have left in it must not be found
-        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store = dist.PrefixStore(f"attempt {attempt()}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
