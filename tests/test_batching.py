@@ -159,7 +159,7 @@ def test_many_pairs_are_ordered_quickly():
         start = time.perf_counter()
         batches = order(sides, batch_tokens=3000, epoch=epoch)
         best = min(best, time.perf_counter() - start)
-    assert len(batches) < 1.08 * np.maximum(*sides).sum() / 3000
+    assert len(batches) < 1.11 * np.maximum(*sides).sum() / 3000
     assert best < 3  # about 0.1 s on an idle core
 
 

@@ -13,8 +13,8 @@ from seq2seq.errors import ConfigError
 # mallopt's names in <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# kernels that each of oneDNN's caches may hold
-KERNELS = "128"
+# kernels that each of oneDNN's caches may hold, and where they are for AMX, of which each takes 2 to 20 ms to compile
+KERNELS, AMX_KERNELS = 128, 1024
 
 # products timed to learn how fast a type is, 10 to 50 ms in all: the first ones find the processor not awake yet
 PROBES = 30
@@ -79,10 +79,13 @@ def bound_kernel_caches() -> None:
     """Keeps oneDNN from holding a compiled kernel for each of thousands of batch shapes, if called before its first.
 
     Its two caches hold 1,024 kernels each by default, which in bfloat16 training took over 3 GB. A step uses a few
-    dozen. Settings that are in the environment already are left as they are.
+    dozen; with AMX it is worth half a gigabyte to have those of the shapes of an epoch at hand. Settings that are in
+    the environment already are left as they are.
     """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 has no such function
+    kernels = AMX_KERNELS if capabilities.get("amx_tile") else KERNELS
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, KERNELS)
+        os.environ.setdefault(name, str(kernels))
 
 
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:

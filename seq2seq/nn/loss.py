@@ -8,16 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
+
+# A chunk has whole tiles of rows, the last one filled up with rows of zeros: few shapes, few kernels to compile.
+TILE = 32
 
 # logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it
 CHUNK_LOGITS = {"cpu": 2_000_000, "cuda": 256_000_000}
 
 
-def _rows_per_chunk(weight: Tensor) -> int:
-    return max(16, CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0])
+def _rows_per_chunk(weight: Tensor, passes: int = 1) -> int:
+    rows = CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0] // passes
+    return max(TILE, rows // TILE * TILE)
 
 
 def _chunk_log_probs(logits: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,17 +66,18 @@ class _OutputCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         dtype, vocabulary, count = product_dtype(hidden), weight.shape[0], len(labels)
         passes = 2 if divergence else 1
-        rows, wanted = _rows_per_chunk(weight) // passes, any(ctx.needs_input_grad)
+        rows, wanted, whole = _rows_per_chunk(weight, passes), any(ctx.needs_input_grad), -(-count // TILE) * TILE
         with torch.autocast(hidden.device.type, enabled=False):
             cast_weight, cast_bias = weight.to(dtype), bias.to(dtype)
-            cast_hidden = hidden.to(dtype).view(passes, count, -1)
-            log_p = hidden.new_empty(passes, count)  # of the label
-            grad_hidden = torch.zeros_like(hidden).view(passes, count, -1)
+            cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, 0, 0, whole - count))
+            filled = F.pad(labels, (0, whole - count))
+            log_p = hidden.new_empty(passes, whole)  # of the label
+            grad_hidden = hidden.new_zeros(passes, whole, hidden.shape[1])
             grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
             diverged = hidden.new_zeros(())
-            held = cast_hidden.new_empty(2, min(rows, count) * passes, vocabulary)
+            held = cast_hidden.new_empty(2, min(rows, whole) * passes, vocabulary)
             for start in range(0, count, rows):
-                chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), labels[start : start + rows]
+                chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), filled[start : start + rows]
                 label = label.repeat(passes)
                 logits, p = held[:, : len(chunk)]
                 torch.addmm(cast_bias, chunk, cast_weight.t(), out=logits)
@@ -84,16 +90,19 @@ class _OutputCrossEntropy(torch.autograd.Function):
                     diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
                 # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
                 grad = p.scatter_add_(1, label[:, None], p.new_full((len(label), 1), smoothing - 1))
+                if start + rows > count:
+                    grad.view(passes, -1, vocabulary)[:, count - start :] = 0
                 grad_bias += (grad.new_ones(1, len(label)) @ grad)[0]
                 grad_hidden[:, start : start + rows] = (grad @ cast_weight).view(passes, -1, hidden.shape[1])
                 grad_weight += grad.t() @ chunk
+            grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight, total_hidden = smoothing / vocabulary, weight.sum(0), hidden.sum(0)
             # sum over V of the logits of all rows
             logits_sum = total_hidden @ total_weight + len(hidden) * bias.sum()
             grad_hidden -= uniform * total_weight
             grad_weight -= uniform * total_hidden
             grad_bias -= uniform * len(hidden)
-        ctx.grads, ctx.passes = (grad_hidden.view_as(hidden), grad_weight, grad_bias), passes
+        ctx.grads, ctx.passes = (grad_hidden, grad_weight, grad_bias), passes
         return (divergence * diverged - log_p.sum() - uniform * logits_sum) / passes
 
     @staticmethod
@@ -133,6 +142,6 @@ def label_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
     rows = _rows_per_chunk(weight)
     parts = []
     for chunk, label in zip(hidden.split(rows), labels.split(rows), strict=True):
-        logits = torch.nn.functional.linear(chunk, weight).to(bias.dtype) + bias
+        logits = F.linear(chunk, weight).to(bias.dtype) + bias
         parts.append(torch.log_softmax(logits, -1).gather(1, label[:, None])[:, 0])
     return torch.cat(parts) if parts else hidden.new_zeros(0)

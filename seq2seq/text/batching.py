@@ -21,6 +21,9 @@ TARGET_NOISE = 0.03
 """Half widths of what is added to lengths before sorting, so that neighbours change each epoch: tokens to the source,
 a share of itself to the target, which parts the few long pairs and leaves targets of up to 16 tokens as they were."""
 
+TILE = 8
+"""Sentences come in multiples of this where a token budget sets their number: matrix units work on whole tiles, and
+few sizes mean few kernels to compile (2 to 20 ms each with AMX)."""
 
 PART_ROWS, SEGMENT_ROWS = 1_000_000, 1_000
 """Pairs that are sorted by length together, and pairs that stay neighbours of a corpus of more than that."""
@@ -209,7 +212,7 @@ def _sorted_batches(
     level = np.rint(target_lengths * (1 + TARGET_NOISE * random.uniform(-1, 1, count))).astype(np.int64)
     order = np.lexsort((np.where(level % 2 == 0, across, -across), level))
     longest = np.maximum(source_lengths, target_lengths)[order]
-    batches = _cut(order, longest, tokens, sentences)
+    batches = _cut(order, longest, tokens, sentences, TILE)
     return [batches[i] for i in random.permutation(len(batches))]
 
 
@@ -229,8 +232,11 @@ def length_batches(lengths: np.ndarray, budget: int, rows_per_item: int = 1) -> 
     return _cut(order, lengths[order] * rows_per_item, max(budget, 1), 0)
 
 
-def _cut(order: np.ndarray, cost: np.ndarray, budget: int, rows: int) -> list[np.ndarray]:
-    """Consecutive parts of `order` with at most `rows` rows and size x largest cost <= budget (0: no limit)."""
+def _cut(order: np.ndarray, cost: np.ndarray, budget: int, rows: int, tile: int = 1) -> list[np.ndarray]:
+    """Consecutive parts of `order` with at most `rows` rows and size x largest cost <= budget (0: no limit).
+
+    Where the budget decides and is not small, a part holds whole tiles of rows.
+    """
     parts = []
     start = 0
     while start < len(order):
@@ -241,7 +247,10 @@ def _cut(order: np.ndarray, cost: np.ndarray, budget: int, rows: int) -> list[np
         size = len(window)
         if budget > 0 and size > 1:
             total = np.maximum.accumulate(window) * np.arange(1, size + 1)  # never falls
-            size = max(int(np.searchsorted(total, budget, side="right")), 1)
+            fitting = max(int(np.searchsorted(total, budget, side="right")), 1)
+            if fitting < len(order) - start and fitting != rows and fitting >= 2 * tile:
+                fitting -= fitting % tile
+            size = fitting
         parts.append(order[start : start + size])
         start += size
     return parts
