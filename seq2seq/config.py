@@ -147,6 +147,8 @@ class ModelConfig(EncoderConfig):
     """What attention gives holds the source tokens' embeddings beside the encoder's states: a short way for words."""
     readout: Literal["tanh", "maxout"] = "tanh"
     """Deep output: tanh, or maxout over pairs as in the papers."""
+    readout_scale: float = 3.0
+    """The deep output is multiplied by it: larger logits, and larger steps of the output layer."""
     tie_output: bool = True
     """Output matrix = target embedding."""
     tie_source_target: bool = True

@@ -89,13 +89,15 @@ class TestOnePath:
 def test_equals_the_papers_equations(beyond: bool) -> None:
     """Bahdanau et al. 2015, appendix A, for one sentence and three target tokens.
 
-    Beyond the paper embeddings are scaled, and attended to beside the states, and the query sees y_{t-1}.
+    Beyond the paper embeddings and the deep output are scaled, embeddings are attended to beside the states, and the
+    query sees y_{t-1}.
     """
     model = _model(
-        reset_after=False, readout="maxout", query_token=beyond, attend_embedding=beyond, scale_embedding=beyond
-    )
+        reset_after=False, readout="maxout", query_token=beyond, attend_embedding=beyond, scale_embedding=beyond,
+        readout_scale=2.5 if beyond else 1.0,
+    )  # fmt: skip
     source, target = [4, 5, 6, EOS], [BOS, 7, 8, EOS]
-    scale = 6**0.5 if beyond else 1.0
+    scale, louder = (6**0.5, 2.5) if beyond else (1.0, 1.0)
     embed = scale * model.source_embedding.weight  # type: ignore[union-attr]
 
     def gru(x: Tensor, h: Tensor, w: Tensor, b: Tensor, u: Tensor) -> Tensor:
@@ -125,7 +127,7 @@ def test_equals_the_papers_equations(beyond: bool) -> None:
         c = sum(a * h for a, h in zip(torch.softmax(e, 0), states, strict=True))
         s = gru(torch.cat((y, c)), s, d.gru.weight_input[0], d.gru.bias_input[0], d.gru.weight_recurrent[0])
         t = (d.readout.weight @ torch.cat((s, c, y)) + d.readout.bias).view(-1, 2).max(-1).values
-        total = total + torch.log_softmax(model.target_embedding.weight @ t + model.output_bias, 0)[label]
+        total = total + torch.log_softmax(model.target_embedding.weight @ (louder * t) + model.output_bias, 0)[label]
     torch.testing.assert_close(model.log_probs(_batch([[4, 5, 6]], [[7, 8]])).sum(), total.detach())
 
 

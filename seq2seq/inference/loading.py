@@ -28,7 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 _BEFORE = {"scale_embedding": False}
-_TRANSLATOR_BEFORE = {**_BEFORE, "query_token": False, "attend_embedding": False}
+_TRANSLATOR_BEFORE = {**_BEFORE, "query_token": False, "attend_embedding": False, "readout_scale": 1.0}
 """What models did that were written before an option existed, where it is not the option's default."""
 
 MOST_LAYERS = 64

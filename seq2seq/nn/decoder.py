@@ -179,11 +179,15 @@ class Decoder(nn.Module):
         return self.read_out(output, context, embedded), DecoderState(hidden, next_upper), weights
 
     def read_out(self, outputs: Tensor, contexts: Tensor, embedded: Tensor) -> Tensor:
-        """Deep output (..., E) of state, context and embedding: tanh, or the larger of each pair (maxout)."""
+        """Deep output (..., E) of state, context and embedding: tanh, or the larger of each pair (maxout), scaled.
+
+        The rows of a tied output layer begin with about unit length and learn by steps that do not know what they meet
+        (Adam); without the scale logits are small and move slowly.
+        """
         inputs = torch.cat((outputs, contexts, embedded), -1)
         hidden = linear(inputs, self.readout.weight, self.readout.bias)
         if self.config.readout == "maxout":
             hidden = hidden.unflatten(-1, (-1, 2)).amax(-1)
         else:
             hidden = torch.tanh(hidden)
-        return dropout(hidden, self.config.dropout_readout, self.training)
+        return dropout(hidden * self.config.readout_scale, self.config.dropout_readout, self.training)
