@@ -245,6 +245,8 @@ class RunConfig:
 class TrainingConfig(RunConfig):
     """The run of a translator."""
 
+    initial_model: str = ""
+    """Start from this translator: its tokenizer, sizes and weights (for a domain, more text, the other direction)."""
     validation_metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What decides the best model, early stopping and the plateau schedule."""
     validation_sentences: int = 1000

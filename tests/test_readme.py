@@ -56,9 +56,10 @@ def make_mycorpus(folder, small_corpus):
 def test_own_data_in_three_lines_and_python(tmp_path, small_corpus, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make_mycorpus(tmp_path, small_corpus)
+    shutil.copytree("mycorpus", "otherdomain")
     lines = [shlex.split(line) for line in CONSOLE if "runs/mine" in line]
     assert [(line[1], "--resume" in line) for line in lines] == [
-        ("train", False), ("translate", False), ("evaluate", False), ("train", True),
+        ("train", False), ("translate", False), ("evaluate", False), ("train", True), ("train", False),
     ]  # fmt: skip
     for _, *arguments in lines:
         assert main([*arguments, *(TINY if arguments[0] == "train" else [])]) == 0, capsys.readouterr()

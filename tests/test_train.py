@@ -116,6 +116,38 @@ def test_separate_vocabularies_and_a_given_tokenizer(small_corpus: Path, tiny_mo
     assert len(both.translate(["the cat", ""], beam_size=2)) == 2
 
 
+def test_training_starts_from_another_model(small_corpus: Path, tiny_model: Path, tmp_path: Path, capsys) -> None:
+    """Weights, sizes and tokenizer are those of the model; with steps of no length nothing else comes of it."""
+    still = ["--learning-rate", "1e-30", "--max-steps", "2", "--ema-decay", "0"]
+    start = ["--initial-model", str(tiny_model), "--embedding-size", "24", "--dropout", "0.35", *still]
+    assert _train(small_corpus, tmp_path / "same", *start) == 0
+    assert f"from {tiny_model}" in capsys.readouterr().out
+    first, second = load_model(tiny_model), load_model(tmp_path / "same")
+    assert all(torch.equal(value, second.tensors[name]) for name, value in first.tensors.items())
+    assert second.config["model"] == {**first.config["model"], "dropout": 0.35}
+    assert (tmp_path / "same" / "tokenizer.model").read_bytes() == (tiny_model / "tokenizer.model").read_bytes()
+    # the other direction, with one vocabulary for both
+    assert _train(small_corpus, tmp_path / "back", *start, "--source", "fr", "--target", "en") == 0
+    assert load_model(tmp_path / "back").config["target"] == "en"
+    # what goes on does not start again
+    assert _train(small_corpus, tmp_path / "same", *start, "--max-steps", "3", "--resume") == 0
+    assert "going on from step 2" in capsys.readouterr().out
+
+
+def test_models_that_cannot_be_started_from(small_corpus: Path, tiny_model: Path, tmp_path: Path, capsys) -> None:
+    start = ["--initial-model", str(tiny_model)]
+    code = _train(small_corpus, tmp_path / "m", *start, "--tokenizer", str(tiny_model / "tokenizer.model"))
+    assert "--tokenizer and --initial-model exclude each other" in _refused(capsys, code)
+    code = _train(small_corpus, tmp_path / "m", "--initial-model", str(tmp_path / "nothing"))
+    assert str(tmp_path / "nothing") in _refused(capsys, code)
+    assert _train(small_corpus, tmp_path / "apart", "--no-joint", "--max-steps", "1") == 0
+    capsys.readouterr()
+    start = ["--initial-model", str(tmp_path / "apart"), "--source", "fr", "--target", "en"]
+    code = _train(small_corpus, tmp_path / "m", *start)
+    assert "start from one that was trained with --joint" in _refused(capsys, code)
+    assert not (tmp_path / "m").exists()
+
+
 def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
     captured = capsys.readouterr()
     assert code == 2 and captured.err.count("\n") == 1 and "Traceback" not in captured.err

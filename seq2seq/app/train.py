@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from seq2seq import checkpoint
 from seq2seq.app.run import Run, say
 from seq2seq.config import DataConfig, TrainTranslatorConfig
-from seq2seq.errors import CorpusError
+from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.card import model_card
 from seq2seq.inference.evaluate import bleu, chrf
+from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
@@ -25,6 +27,12 @@ from seq2seq.text.corpus import has_split, load_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.distributed import ALONE, World, joined_world
+
+# sizes and structure are those of the model that one starts from; these options are not
+OF_TRAINING = {
+    "initialization", "initialization_scale", "orthogonal_recurrent", "r_drop", "word_dropout",
+    "dropout", "dropout_embedding", "dropout_readout", "dropout_state",
+}  # fmt: skip
 
 
 class TranslationTask:
@@ -111,11 +119,36 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
         SystemExit: Another process of this training has told why it ends.
     """
     with joined_world() as world:
+        config = world.lead(lambda: _with_structure(config))
         run = Run.begin(config, command, "a folder with train.en train.de ..., a file, or a hub data set id", world)
         train, valid, tokenizers = prepare_data(config, run.resumed, world)
-        model = build_model(config, tokenizers).to(run.device)
+        start = Path(config.training.initial_model) if config.training.initial_model and not run.resumed else None
+        model = build_model(config, tokenizers, start).to(run.device)
         task = TranslationTask(config, train, valid, tokenizers, run.device, world)
         run.train(model, task, {**_described(config, tokenizers), "examples": len(train)}, tokenizers)
+
+
+def _with_structure(config: TrainTranslatorConfig) -> TrainTranslatorConfig:
+    """The configuration with sizes and structure of the model to start from, where there is one.
+
+    Raises:
+        ConfigError: That model's tokenizers do not go with the languages or with other options.
+        ModelDirectoryError: It holds no (readable) translator.
+    """
+    name, data = config.training.initial_model, config.data
+    if not name:
+        return config
+    if config.tokenizer.tokenizer:
+        raise ConfigError("--tokenizer and --initial-model exclude each other: the model brings its own tokenizer")
+    structure, described = describe_translator(Path(name))
+    languages = described["source"], described["target"]
+    if not described["joint"] and languages != (data.source, data.target):
+        raise ConfigError(
+            f"{name} has a vocabulary of its own for {languages[0]} and for {languages[1]}, so it cannot start a model "
+            f"from {data.source} to {data.target}; start from one that was trained with --joint"
+        )
+    kept = {name: value for name, value in vars(config.model).items() if name in OF_TRAINING}
+    return dataclasses.replace(config, model=dataclasses.replace(structure, **kept))
 
 
 def prepare_data(
@@ -156,14 +189,19 @@ def _corpora(data: DataConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
     return train, load_corpus(data, data.valid_split)
 
 
-def build_model(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Tokenizer]) -> TranslationModel:
-    """A model with the initial weights that the seed gives; says how large it is."""
+def build_model(
+    config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Tokenizer], start: Path | None = None
+) -> TranslationModel:
+    """A model with the initial weights that the seed gives, or those of `start`; says how large it is."""
     torch.manual_seed(config.training.seed)
     sizes = tokenizers[0].vocab_size, tokenizers[1].vocab_size
     joint = tokenizers[0].fingerprint == tokenizers[1].fingerprint
     model = TranslationModel(config.model, *sizes, joint)
+    if start is not None:
+        model.load_state_dict(load_translator(start, torch.device("cpu")).model.state_dict())
     parameters = sum(p.numel() for p in model.parameters())
-    say(f"model: {parameters:,} parameters, vocabulary {sizes[0]:,} → {sizes[1]:,}{' (joint)' if joint else ''}")
+    kind, origin = " (joint)" if joint else "", f", from {start}" if start is not None else ""
+    say(f"model: {parameters:,} parameters, vocabulary {sizes[0]:,} → {sizes[1]:,}{kind}{origin}")
     return model
 
 
@@ -183,9 +221,9 @@ def _described(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Token
 def _tokenizers(
     config: TrainTranslatorConfig, corpus: datasets.Dataset, resumed: Path | None
 ) -> tuple[Tokenizer, Tokenizer]:
-    """Source and target tokenizer: those of the run that goes on, a given one, or newly trained."""
-    if resumed is not None:
-        saved = checkpoint.read_tokenizers(resumed)
+    """Source and target tokenizer: those of the run that goes on or of the model to start from, given, or trained."""
+    if resumed is not None or config.training.initial_model:
+        saved = checkpoint.read_tokenizers(resumed or Path(config.training.initial_model))
         source = Tokenizer.from_bytes(saved["source"])
         return source, source if saved["source"] == saved["target"] else Tokenizer.from_bytes(saved["target"])
     options, seed = config.tokenizer, config.training.seed

@@ -197,7 +197,8 @@ def step_graph(model: TranslationModel) -> ModelProto:
         read = graph.node("ReduceMax", pairs, axes=[-1], keepdims=0)
     else:
         read = graph.node("Tanh", read)
-    outputs["logits"] = graph.linear(read, config.readout_scale * model.output_weight, model.output_bias), ("B", model.output_weight.shape[0])
+    scaled = config.readout_scale * model.output_weight
+    outputs["logits"] = graph.linear(read, scaled, model.output_bias), ("B", scaled.shape[0])
     stacked = [graph.node("Unsqueeze", state, graph.weight([1])) for state in states]
     outputs["next_state"] = graph.node("Concat", *stacked, axis=1), _state_shape(model)
     return graph.model({"tokens": ("B",), "state": _state_shape(model), **inputs}, outputs)

@@ -61,7 +61,8 @@ class PreparedModel:
         of_state = model.decoder.readout.weight[:, : model.decoder.gru.size]
         self.from_output = Product(of_state, dtype=products, bound=1.0 + len(self.upper))
         bound = None if self.maxout else 1.0
-        self.output = Product(model.output_weight * model.config.readout_scale, model.output_bias, dtype=products, bound=bound)
+        scaled = model.config.readout_scale * model.output_weight
+        self.output = Product(scaled, model.output_bias, dtype=products, bound=bound)
 
     def _prepare_memory(self, decoder: Decoder, products: torch.dtype) -> None:
         """What runs once a sentence."""
