@@ -11,7 +11,7 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -159,7 +159,7 @@ def read_table(part: Part) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def read_texts(part: Part, column: str, encoding_errors: str = "strict") -> list[str]:
+def read_texts(part: Part, column: str, encoding_errors: Literal["strict", "replace"] = "strict") -> list[str]:
     """The texts of a part.
 
     Args:

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -314,7 +314,9 @@ def _parquet_pairs(path: Path, data: DataConfig) -> Pairs:
         raise CorpusError(f"{path} is no Parquet file, or a damaged one: {reason(error)}") from None
 
 
-def column_texts(table: pa.Table, column: str, name: str, encoding_errors: str) -> list[str]:
+def column_texts(
+    table: pa.Table, column: str, name: str, encoding_errors: Literal["strict", "replace"] = "strict"
+) -> list[str]:
     """A column of text as a list of lines, as everywhere: a line break is a space, null is empty.
 
     Args:
