@@ -1,4 +1,4 @@
-"""Translations by a Ray cluster: what workers write is what one process writes; the cluster itself where Ray is there."""
+"""Translations by a Ray cluster: workers write what one process writes; a real cluster where Ray is installed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Translation by the workers of a Ray cluster: the same lines as one process, workers and jobs killed in the middle.
 
-    python scripts/stress/translate_ray.py --model runs/demo [--checks equal killed stopped] [--lines 100000] [--workers 4]
+    python scripts/stress/translate_ray.py --model DIR [--checks equal killed stopped] [--lines 100000] [--workers 4]
 
-equal    --lines lines, of the embedded corpus and with words left out of them, by one process of `seq2seq translate` and
-         by a local cluster: text to text, and Parquet to Parquet with a fifth of the lines; lines that differ.
+equal    --lines lines, of the embedded corpus and with words left out of them, by one process of `seq2seq translate`
+         and by a local cluster: text to text, and a fifth of the lines Parquet to Parquet; how many lines differ.
 killed   A fifth of the lines; one worker gets SIGKILL when the first file is there, and Ray starts another.
 stopped  A fifth of the lines; the job and all of its cluster get SIGKILL when the first file is there, and the same
          command goes on with the folder: nothing that was whole is made again.
@@ -30,6 +30,8 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = ["--beam-size", "1", "--precision", "float32"]
+ODD = "…\u2028😀"
+"""Ends a line for some programs, not for this one."""
 MARK = "SEQ2SEQ_STRESS_JOB"
 """Variable in the environment of all processes of a job."""
 
@@ -49,7 +51,8 @@ def make_lines(count: int) -> list[str]:
         again = number // len(corpus)
         if again:
             del words[again % len(words)]
-        lines.append("" if number % 997 == 5 else f"{' '.join(words)}{' …\u2028😀' if number % 499 == 7 else ''}")
+        odd = [ODD] if number % 499 == 7 else []
+        lines.append("" if number % 997 == 5 else " ".join([*words, *odd]))
     return lines
 
 
