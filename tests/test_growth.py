@@ -1,4 +1,4 @@
-"""The benchmark of growth: laws against hand-made points, what is kept and drawn, and each kind of point once, small."""
+"""The benchmark of growth: laws on points made by hand, what is kept and drawn, and each kind of point once, small."""
 
 from __future__ import annotations
 
