@@ -45,22 +45,39 @@ def lawful(growth):
     return results
 
 
-def last_cells(page):
-    return [line.split("|")[-2].strip() for line in page.splitlines() if line.startswith("| ") and "law" not in line]
+def last_steps(table):
+    """Of each curve, by name and axis, how much it has grown and how much its law: the table's last column."""
+    found, axis = {}, ""
+    for line in table.splitlines():
+        if line.startswith("| ") and "---" not in line:
+            name, *_, last = line.strip("| ").split(" | ")
+            axis = name if last == "last step, law" else axis
+            if name != axis:
+                found[axis, name] = tuple(float(cell.strip(" x")) for cell in last.split(","))
+    return found
 
 
 def test_points_on_their_laws(growth, lawful):
-    cells = last_cells(growth.table(lawful))
-    assert len(cells) == len(growth.CURVES) and set(cells) == {"1.00"}
+    steps = last_steps(growth.table(lawful))
+    assert len(steps) == len(growth.CURVES)
+    assert all(measured == law for measured, law in steps.values())
+    assert steps["pairs", "tokenising, s"] == (4.0, 4.0) and steps["pairs", "a step, s"] == (1.0, 1.0)
 
 
-def test_a_point_off_its_law_is_told(growth, lawful):
-    lawful["corpus/100000"]["tokenise_seconds"] *= 3
+def test_points_off_their_laws_are_told(growth, lawful):
+    lawful["corpus/20000000"]["tokenise_seconds"] *= 3
     lawful["length/400"]["step_seconds"] /= 2
-    rows = growth.table(lawful).splitlines()
-    assert [row.split("|")[-2].strip() for row in rows if row.startswith("| tokenising")] == ["3.00"]
-    (length,) = [row for row in rows if row.startswith("| a step") and len(row.split("|")) == 9 and "0.50" in row]
-    assert length.endswith("| 0.50 |")
+    steps = last_steps(growth.table(lawful))
+    assert steps["pairs", "tokenising, s"] == (12.0, 4.0)
+    measured, law = steps["pieces a sentence", "a step, s"]
+    assert measured == pytest.approx(law / 2, abs=0.01)
+
+
+def test_a_table_of_few_points(growth, lawful):
+    few = {key: lawful[key] for key in ("corpus/10000", "length/10", "length/25")}
+    steps = last_steps(growth.table(few))
+    assert {axis for axis, _ in steps} == {"pairs", "pieces a sentence"} and steps["pairs", "reading, s"] == (1.0, 1.0)
+    assert growth.table({}).count("|") > 0
 
 
 def test_operations_by_hand(growth):

@@ -320,15 +320,19 @@ def draw(results: dict[str, Point], path: Path) -> None:
             x = [point[0] for point in line]
             (drawn,) = panel.plot(x, [point[1] for point in line], "o-", color=f"C{number}", label=curve.name)
             panel.plot(x, [curve.law(line, value) for value in x], "--", color=drawn.get_color(), alpha=0.6)
+        panel.plot([], [], "--", color="grey", label="expected")
+        if axis == "corpus":
             panel.set_xscale("log")
-            ticks = x if len(x) < 6 else x[::2]
-            panel.set_xticks(ticks, [short(value) for value in ticks])
-            panel.minorticks_off()
-        if unit == "s":
+        if axis in ("corpus", "processes"):
+            panel.set_xticks(VALUES[axis])
+            panel.set_xlim(0.8 * VALUES[axis][0], 1.2 * VALUES[axis][-1])
+        panel.xaxis.set_major_formatter(lambda value, _: short(value))
+        panel.minorticks_off()
+        if (axis, unit) == ("corpus", "s"):
             panel.set_yscale("log")
-            panel.set_title(axis)
         else:
             panel.set_ylim(bottom=0)
+        panel.set_title(axis if unit == "s" else "")
         panel.set_xlabel(LABELS[axis])
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, fontsize=8)
@@ -346,18 +350,21 @@ def short(value: float) -> str:
 
 
 def table(results: dict[str, Point]) -> str:
-    """Every curve: what was measured at each value, and how far the last point is from its law."""
+    """Every curve: what was measured at each value, and how it grew from the last value but one to the last.
+
+    Where a curve and its law do not start from nothing, this last step says most of how both go on.
+    """
     rows = []
     for axis, values in VALUES.items():
         shown = [value for value in values if f"{axis}/{value}" in results]
-        rows += [f"| {LABELS[axis]} | {' | '.join(f'{value:,}' for value in shown)} | measured / law, farthest |",
+        rows += [f"| {LABELS[axis]} | {' | '.join(f'{value:,}' for value in shown)} | last step, law |",
                  "|" + " --- |" * (len(shown) + 2)]  # fmt: skip
-        for curve in (curve for curve in CURVES if curve.axis == axis):
+        for curve in (curve for curve in CURVES if curve.axis == axis and shown):
             line = line_of(curve, results)
-            ratios = [y / curve.law(line, x) for x, y in line]
-            farthest = max(ratios, key=lambda ratio: max(ratio, 1 / ratio), default=1.0)
+            (x0, y0), (x1, y1) = line[-2:] if len(line) > 1 else (*line, *line)
+            step, law = y1 / y0, curve.law(line, x1) / curve.law(line, x0)
             cells = [f"{y:,.0f}" if y >= 100 else f"{y:.3g}" for _, y in line]
-            rows.append(f"| {curve.name}, {curve.unit} | {' | '.join(cells)} | {farthest:.2f} |")
+            rows.append(f"| {curve.name}, {curve.unit} | {' | '.join(cells)} | x {step:.2f}, x {law:.2f} |")
         rows.append("")
     return "\n".join([*rows, provenance(results)])
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.app.models import Models, load_translator
 from seq2seq.app.shards import Shard, begin, check_size, shard_path, summary
@@ -27,6 +27,9 @@ from seq2seq.app.streams import DeviceArguments, progress, whole_file
 from seq2seq.app.translate import TranslateArguments, shard_ending, shards_origin, write_shard
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from seq2seq.text.parts import Part
 
 LOCAL_OBJECT_STORE = 1 << 27
 """Bytes that a cluster of our own sets aside for what travels: next to nothing does."""
@@ -68,10 +71,10 @@ class RayArguments:
 
     def for_worker(self) -> TranslateArguments:
         """What a worker needs to know, in the words of `seq2seq translate`; names do not depend on where it runs."""
-        models = tuple(str(Path(model).resolve()) if Path(model).exists() else model for model in self.model)
+        models = tuple(str(Path(model).absolute()) if Path(model).exists() else model for model in self.model)
         return TranslateArguments(
             model=models,
-            output=str(Path(self.output).resolve()),
+            output=str(Path(self.output).absolute()),
             shard_lines=self.shard_lines,
             format="jsonl" if self.format == "jsonl" else "text",
             encoding_errors=self.encoding_errors,
@@ -99,7 +102,7 @@ class Worker:
             problem = str(error)
         return {"problem": [problem]}
 
-    def _make(self, part: Any) -> None:
+    def _make(self, part: Part) -> None:
         from seq2seq.text.parts import read_texts
 
         lines = read_texts(part, self.job.column, self.arguments.encoding_errors)
@@ -110,7 +113,7 @@ class Worker:
         else:
             write_shard(self.translator, shard, self.arguments)
 
-    def _write_table(self, part: Any, shard: Shard) -> None:
+    def _write_table(self, part: Part, shard: Shard) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -154,7 +157,7 @@ def translate(job: RayArguments) -> int:
     ray = _import_ray()
     from seq2seq.text.parts import cut, find_files
 
-    files = [str(Path(file).resolve()) for file in find_files(job.input)]
+    files = [str(Path(file).absolute()) for file in find_files(job.input)]
     _check_columns(job, files)
     arguments = job.for_worker()
     folder, ending = Path(str(arguments.output)), _ending(job)
@@ -312,7 +315,7 @@ def _workers(resources: dict[str, float], job: RayArguments) -> int:
 
 
 def _rows(
-    ray: Any, parts: Sequence[Any], workers: int, job: RayArguments, arguments: TranslateArguments
+    ray: Any, parts: Sequence[Part], workers: int, job: RayArguments, arguments: TranslateArguments
 ) -> Iterator[dict[str, str]]:
     """What the workers say of each part, as they finish them, in no certain order."""
     if not parts:
