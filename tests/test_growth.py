@@ -77,7 +77,7 @@ def test_a_table_of_few_points(growth, lawful):
     few = {key: lawful[key] for key in ("corpus/10000", "length/10", "length/25")}
     steps = last_steps(growth.table(few))
     assert {axis for axis, _ in steps} == {"pairs", "pieces a sentence"} and steps["pairs", "reading, s"] == (1.0, 1.0)
-    assert growth.table({}).count("|") > 0
+    assert "|" not in growth.table({})
 
 
 def test_operations_by_hand(growth):
@@ -121,7 +121,7 @@ def test_only_what_is_missing_is_measured(growth, lawful, tmp_path, monkeypatch,
     assert "pieces of the vocabulary" in capsys.readouterr().out
 
 
-def test_points(growth, monkeypatch):
+def test_each_kind_of_point(growth, monkeypatch):
     """Small models, few steps: every figure is there and above nothing."""
     small = ModelConfig(embedding_size=16, encoder_size=16, decoder_size=16, attention_size=16)
     scaling = importlib.import_module("scaling")

@@ -357,9 +357,11 @@ def table(results: dict[str, Point]) -> str:
     rows = []
     for axis, values in VALUES.items():
         shown = [value for value in values if f"{axis}/{value}" in results]
+        if not shown:
+            continue
         rows += [f"| {LABELS[axis]} | {' | '.join(f'{value:,}' for value in shown)} | last step, law |",
                  "|" + " --- |" * (len(shown) + 2)]  # fmt: skip
-        for curve in (curve for curve in CURVES if curve.axis == axis and shown):
+        for curve in (curve for curve in CURVES if curve.axis == axis):
             line = line_of(curve, results)
             (x0, y0), (x1, y1) = line[-2:] if len(line) > 1 else (*line, *line)
             step, law = y1 / y0, curve.law(line, x1) / curve.law(line, x0)
