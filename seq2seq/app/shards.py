@@ -26,6 +26,16 @@ def is_folder(output: str | None) -> bool:
     return output is not None and output != "-" and (output.endswith(("/", "\\")) or Path(output).is_dir())
 
 
+def check_size(lines: int) -> None:
+    """Makes sure that files of so many lines can be.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if lines < 1:
+        raise ConfigError(f"--shard-lines is {lines}, expected 1 or more")
+
+
 class Shard(NamedTuple):
     """A part of the input that is still to be worked on."""
 
@@ -65,6 +75,11 @@ def _compare(folder: Path, begun: Any, origin: dict[str, Any]) -> None:
             )
 
 
+def shard_path(folder: Path, number: int, ending: str) -> Path:
+    """The file of a shard, counted from 0."""
+    return folder / f"{number:06}{ending}"
+
+
 def missing_shards(
     lines: Iterable[str], folder: Path, size: int, ending: str, place: tuple[int, int]
 ) -> Iterator[Shard]:
@@ -79,7 +94,7 @@ def missing_shards(
     """
     lines, (rank, processes) = iter(lines), place
     for number in itertools.count():
-        path = folder / f"{number:06}{ending}"
+        path = shard_path(folder, number, ending)
         wanted = number % processes == rank and not path.exists()
         part = list(itertools.islice(lines, size)) if wanted else None
         if part:
@@ -88,3 +103,8 @@ def missing_shards(
         read = len(part) if part is not None else sum(1 for _ in itertools.islice(lines, size))
         if read < size:
             return
+
+
+def summary(made: int, size: int, folder: Path) -> str:
+    """What is said at the end."""
+    return f"{made:,} files of up to {size:,} lines written to {folder}\n"

@@ -135,12 +135,12 @@ def _wait_for(stream: TextIO) -> None:
         os.set_blocking(stream.fileno(), True)
 
 
-def progress(rows: Iterable[T], output: str | None, total: int | None = None) -> Iterable[T]:
+def progress(rows: Iterable[T], output: str | None, total: int | None = None, unit: str = " lines") -> Iterable[T]:
     """The rows, counted on standard error where that is a terminal that does not show the output as well."""
     from tqdm import tqdm
 
     hidden = not sys.stderr.isatty() or (output is None and sys.stdout.isatty())
-    return tqdm(rows, unit=" lines", total=total, disable=hidden)
+    return tqdm(rows, unit=unit, total=total, disable=hidden)
 
 
 def json_line(value: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from seq2seq.app.models import Models, load_translator
-from seq2seq.app.shards import begin, is_folder, missing_shards
+from seq2seq.app.shards import Shard, begin, check_size, is_folder, missing_shards, summary
 from seq2seq.app.streams import DeviceArguments, json_line, output_file, progress, text_lines
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError
@@ -99,42 +100,53 @@ def _translate_shards(arguments: TranslateArguments) -> None:
 
     if arguments.input in (None, "-") or arguments.attention is not None:
         raise ConfigError("--output FOLDER/ takes its text from --input FILE, and draws no --attention")
-    if arguments.shard_lines < 1:
-        raise ConfigError(f"--shard-lines is {arguments.shard_lines}, expected 1 or more")
+    check_size(arguments.shard_lines)
     translator = load_translator(arguments.model, arguments.run, "translate")
-    with_attention = arguments.alignments != "none"
-    if with_attention:
+    if arguments.alignments != "none":
         _check_attention(translator, arguments)
     folder, text = Path(str(arguments.output)), Path(str(arguments.input))
     lines, _ = text_lines((), arguments.input, arguments.encoding_errors)
-    searched = dataclasses.asdict(arguments.search)
-    begin(folder, {**_origin(arguments, text), **searched})
-    ending = ".jsonl" if arguments.format == "jsonl" else ".txt"
+    begin(folder, shards_origin(arguments, [text]))
     made, (rank, processes) = 0, place()
-    for shard in missing_shards(lines, folder, arguments.shard_lines, ending, (rank, processes)):
-        found = translator.translate_stream(shard.lines, first=shard.first, with_attention=with_attention, **searched)
-        rows = zip(shard.lines, found, strict=True)
-        with output_file(str(shard.path)) as write:
-            for number, (source, best) in enumerate(progress(rows, str(shard.path), len(shard.lines)), shard.first + 1):
-                write.write(_line(number, source, best, arguments))
+    for shard in missing_shards(lines, folder, arguments.shard_lines, shard_ending(arguments), (rank, processes)):
+        write_shard(translator, shard, arguments)
         made += 1
     who = f"process {rank} of {processes}: " if processes > 1 else ""
-    sys.stderr.write(f"{who}{made:,} files of up to {arguments.shard_lines:,} lines written to {folder}\n")
+    sys.stderr.write(f"{who}{summary(made, arguments.shard_lines, folder)}")
 
 
-def _origin(arguments: TranslateArguments, text: Path) -> dict[str, Any]:
-    """What the files of a folder follow from, beside the options of the search."""
+def shard_ending(arguments: TranslateArguments) -> str:
+    """Of the files of a folder."""
+    return ".jsonl" if arguments.format == "jsonl" else ".txt"
+
+
+def write_shard(translator: Translator, shard: Shard, arguments: TranslateArguments) -> None:
+    """Translates a shard and writes its file, which appears when it is whole.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    options = {**dataclasses.asdict(arguments.search), "with_attention": arguments.alignments != "none"}
+    rows = zip(shard.lines, translator.translate_stream(shard.lines, first=shard.first, **options), strict=True)
+    with output_file(str(shard.path)) as write:
+        for number, (source, best) in enumerate(progress(rows, str(shard.path), len(shard.lines)), shard.first + 1):
+            write.write(_line(number, source, best, arguments))
+
+
+def shards_origin(arguments: TranslateArguments, files: Sequence[Path]) -> dict[str, Any]:
+    """What the files of a folder follow from: text, models, options."""
     from seq2seq.checkpoint import WEIGHTS
     from seq2seq.tensors import file_digest
 
-    stat = text.stat()
+    texts = [{"name": file.name, "bytes": file.stat().st_size, "modified": file.stat().st_mtime_ns} for file in files]
     return {
-        "input": {"name": text.name, "bytes": stat.st_size, "modified": stat.st_mtime_ns},
+        "input": texts[0] if len(texts) == 1 else texts,
         "models": [file_digest(Path(model) / WEIGHTS) for model in arguments.model],
         "precision": arguments.run.precision,
         "format": arguments.format,
         "alignments": arguments.alignments,
         "shard_lines": arguments.shard_lines,
+        **dataclasses.asdict(arguments.search),
     }
 
 

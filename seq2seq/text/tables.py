@@ -11,6 +11,7 @@ everywhere else; a missing value (null) becomes empty text.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import itertools
@@ -20,7 +21,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -84,10 +85,21 @@ def read_lines(path: str | Path, encoding_errors: str = "strict") -> Iterator[st
     Raises:
         CorpusError: No such file, invalid UTF-8 (file and line are named), or a cut or damaged .gz file.
     """
+    with opened(path) as stream:
+        yield from split_lines(stream, str(path), encoding_errors)
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked when its name ends in .gz.
+
+    Raises:
+        CorpusError: It cannot be read.
+    """
     path = Path(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
-            yield from split_lines(stream, str(path), encoding_errors)  # type: ignore[arg-type]
+            yield stream  # type: ignore[misc]
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile):
             raise CorpusError(f"{path} is no gzip file, or a damaged one: {error}") from None
@@ -95,19 +107,19 @@ def read_lines(path: str | Path, encoding_errors: str = "strict") -> Iterator[st
         raise CorpusError(f"cannot read {path}: {error.strerror}{hint}") from None
 
 
-def split_lines(stream: BinaryIO, name: str, encoding_errors: str = "strict") -> Iterator[str]:
+def split_lines(stream: BinaryIO, name: str, encoding_errors: str = "strict", before: int = 0) -> Iterator[str]:
     """The lines of an open stream of bytes, as `read_lines` gives them.
 
     Args:
         stream: Read in blocks, to its end.
         name: What to call it in an error.
         encoding_errors: As for `read_lines`.
+        before: Lines of the file before this stream, where it begins in the middle.
 
     Raises:
         CorpusError: Invalid UTF-8, or the end of a cut .gz file.
     """
-    before = 0  # lines before this block
-    for block in _blocks_of_lines(stream, name):
+    for block in blocks_of_lines(stream, name):
         if before == 0:
             block = block.removeprefix(b"\xef\xbb\xbf")
         try:
@@ -127,8 +139,12 @@ def split_lines(stream: BinaryIO, name: str, encoding_errors: str = "strict") ->
         yield from lines
 
 
-def _blocks_of_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Blocks that end where a line ends; the last one where the stream does."""
+def blocks_of_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Blocks that end where a line ends; the last one where the stream does.
+
+    Raises:
+        CorpusError: The end of a cut .gz file.
+    """
     parts: list[bytes] = []
     while True:
         try:
@@ -296,6 +312,28 @@ def _parquet_pairs(path: Path, data: DataConfig) -> Pairs:
         yield from arrow_pairs(tables, file.schema_arrow, str(path), data)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise CorpusError(f"{path} is no Parquet file, or a damaged one: {reason(error)}") from None
+
+
+def column_texts(
+    table: pa.Table, column: str, name: str, encoding_errors: Literal["strict", "replace"] = "strict"
+) -> list[str]:
+    """A column of text as a list of lines, as everywhere: a line break is a space, null is empty.
+
+    Args:
+        table: Of any columns.
+        column: The one that is wanted.
+        name: What an error calls the table.
+        encoding_errors: As for `read_lines`.
+
+    Raises:
+        CorpusError: No such column, or it holds no text.
+    """
+    if column not in table.column_names:
+        raise CorpusError(
+            f"{name}: no column {column!r}; columns found: {listed(table.column_names)}"
+            f"{nearest(column, table.column_names)}"
+        )
+    return _arrow_texts(table, column, False, name, DataConfig(encoding_errors=encoding_errors))
 
 
 def arrow_pairs(tables: Iterable[pa.Table], schema: pa.Schema, name: str, data: DataConfig) -> Pairs:
