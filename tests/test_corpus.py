@@ -13,6 +13,7 @@ import pytest
 
 from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError
+from seq2seq.text import cache as cache_module
 from seq2seq.text import corpus as corpus_module
 from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
 
@@ -103,10 +104,58 @@ def test_memory_mapped_and_cached_by_content_and_options(folder, cache):
     file = folder / "train.tsv"
     before = file.stat()
     file.write_text("en\tde\tfr\nA\tB\tC\n")  # of the same size
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # and, it says, of the same time
     changed = load_corpus(data, "train")
     assert pairs(changed) == [("A", "B")] and changed._fingerprint != first._fingerprint
     assert pairs(first) == [("a", "b")]
+
+
+def test_the_cache_knows_text_that_has_moved(folder, cache):
+    first = load_corpus(write(folder, train_en="a\n", train_de="b\n"), "train")
+    moved = folder / "elsewhere"
+    moved.mkdir()
+    for name in ("train.en", "train.de"):
+        (folder / name).rename(moved / name.replace("train", "valid"))
+    again = load_corpus(DataConfig(data=str(moved), source="en", target="de"), "valid")
+    assert again._fingerprint == first._fingerprint and len(list(cache.rglob("*.arrow"))) == 1
+    (moved / "valid.de.gz").write_bytes((moved / "valid.de").read_bytes())
+    (moved / "valid.de").unlink()
+    with pytest.raises(CorpusError, match="no gzip file"):  # the same bytes, to be read otherwise
+        load_corpus(DataConfig(data=str(moved), source="en", target="de"), "valid")
+    tables = {name: folder / name for name in ("train.tsv", "train.csv")}
+    for path in tables.values():
+        path.write_text('a,"b\tb",c\n' * 2)
+    with pytest.raises(CorpusError):
+        load_corpus(DataConfig(data=str(tables["train.csv"])), "train")  # three columns
+    assert pairs(load_corpus(DataConfig(data=str(tables["train.tsv"])), "train")) == [('a,"b', 'b",c')] * 2
+
+
+def test_reading_goes_on_after_an_interruption(folder, cache, monkeypatch):
+    """With the shards that were finished, and to the same table."""
+    monkeypatch.setattr(cache_module, "SHARD_ROWS", 20_000)
+    count = 45_000
+    data = write(folder, train_tsv="".join(f"s {i}\tt {i}\n" for i in range(count)))
+    written = corpus_module._text_array
+    calls = []
+
+    def interrupted(texts, before, *rest):
+        calls.append(before)
+        if before == 30_000:
+            raise KeyboardInterrupt
+        return written(texts, before, *rest)
+
+    monkeypatch.setattr(corpus_module, "_text_array", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_corpus(data, "train")
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["00000.arrow"]
+    monkeypatch.setattr(corpus_module, "_text_array", lambda *all: calls.append(all[1]) or written(*all))
+    calls.clear()
+    part = load_corpus(data, "train")
+    assert calls[0] == 20_000
+    assert sorted(path.name for path in cache.rglob("*.arrow")) == ["00000.arrow", "00001.arrow", "00002.last.arrow"]
+    assert part["source"][:] == [f"s {i}" for i in range(count)] and part[[count - 1, 20_000]]["target"] == [
+        f"t {count - 1}", "t 20000",
+    ]  # fmt: skip
 
 
 def test_many_rows_in_blocks(folder):

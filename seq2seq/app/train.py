@@ -131,7 +131,9 @@ def prepare_data(
 
     def tokenised() -> list[TranslationData]:
         return [
-            TranslationData.prepare(corpus, *tokenizers, max_length=most, drop_empty=True)
+            TranslationData.prepare(
+                corpus, *tokenizers, max_length=most, drop_empty=True, threads=torch.get_num_threads()
+            )
             for corpus, most in ((train_corpus, data.max_length), (valid_corpus, 0))
         ]
 

@@ -13,24 +13,21 @@ corpus has the rows of its file, in order.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import socket
-import tempfile
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import pyarrow as pa
-from datasets.table import MemoryMappedTable
 
 from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError, nearest
+from seq2seq.text.cache import cached_table, content_hashes, key_of
 from seq2seq.text.tables import (
     BLOCK_ROWS,
     LabelledPairs,
@@ -47,7 +44,7 @@ from seq2seq.text.tables import (
 
 __all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names"]
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Part of the name of cached tables; a change of their layout or of how files are read raises it."""
 
 VALIDATION_NAMES = ("valid", "validation", "val", "dev")
@@ -59,9 +56,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def load_corpus(data: DataConfig, split: str) -> datasets.Dataset:
     """The pairs of one split, memory-mapped, all of them, in order.
 
-    The pairs are copied to an Arrow table in the cache directory of `datasets` (HF_DATASETS_CACHE), named by path, size
-    and time of the files and by the options that count; the second time it is only opened. Processes may do so at the
-    same time, and one that is interrupted leaves no half table.
+    The pairs are copied to an Arrow table in the cache directory of `datasets` (HF_DATASETS_CACHE), named by the bytes
+    of the files and by the options that count; the second time it is only opened. Processes may do so at the same time;
+    after an interruption the next one goes on behind the last million pairs that were finished (see `cache`).
 
     Args:
         data: `data`, `source`, `target` and `encoding_errors` count.
@@ -270,61 +267,41 @@ def _find_builder(name: str, configuration: str | None, data: DataConfig) -> _Fo
 
 def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
     """One table with two columns, or two files of lines."""
-    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    key = _key([states], data)
+    # how bytes are read follows from the end of the name, which is that of the language in files of lines
+    kinds = [(table_ending(path) if len(paths) == 1 else "lines", path.suffix == ".gz") for path in paths]
 
     def pairs() -> Pairs:
         return line_pairs(paths[0], paths[1], data) if len(paths) == 2 else table_pairs(paths[0], data)
 
-    return _cached(key, pairs, " and ".join(str(path) for path in paths), data)
+    return _cached([content_hashes(paths), kinds], pairs, " and ".join(str(path) for path in paths), data)
 
 
 def _load_data_set(part: datasets.Dataset, name: str, data: DataConfig) -> datasets.Dataset:
-    key = _key([name, part._fingerprint], data)
     schema = part.features.arrow_schema  # with the names of classes
 
     def pairs() -> Pairs:
         tables = (table.cast(schema) for table in part.with_format("arrow").iter(batch_size=BLOCK_ROWS))
         return arrow_pairs(tables, schema, name, data)
 
-    return _cached(key, pairs, name, data)
+    return _cached([part._fingerprint], pairs, name, data)
 
 
-def _key(origin: list[Any], data: DataConfig) -> str:
+def _cached(origin: list[Any], pairs: Callable[[], Pairs], name: str, data: DataConfig) -> datasets.Dataset:
+    """The table of these pairs, written first where there is none."""
     several = data.separator if isinstance(data, LabelledPairs) else None
-    parts = [CACHE_FORMAT, *origin, data.source, data.target, data.encoding_errors, several]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    key = key_of(CACHE_FORMAT, origin, data.source, data.target, data.encoding_errors, several)
 
+    def blocks(start: int) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for block in pairs():
+            if rows >= start:
+                columns = [_text_array(column, rows, name, data) for column in block]
+                yield pa.record_batch(columns, schema=SCHEMA)
+            rows += len(block[0])
+        if rows == 0:
+            raise CorpusError(f"{name}: the corpus is empty, there is not one row")
 
-def _cached(key: str, pairs: Callable[[], Pairs], name: str, data: DataConfig) -> datasets.Dataset:
-    """The table of that key, written first where there is none."""
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seq2seq" / "pairs"
-    path = folder / f"{key}.arrow"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f"{key}.", suffix=".tmp")
-        try:
-            with open(handle, "wb") as stream:
-                rows = _write(stream, pairs(), name, data)
-            if rows == 0:
-                raise CorpusError(f"{name}: the corpus is empty, there is not one row")
-            os.chmod(temporary, 0o644)  # mkstemp lets nobody else read a cache that may be shared
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return datasets.Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=key)
-
-
-def _write(stream: BinaryIO, pairs: Pairs, name: str, data: DataConfig) -> int:
-    """Writes blocks of rows as an Arrow stream; returns the number of rows."""
-    rows = 0
-    with pa.ipc.new_stream(stream, SCHEMA) as writer:
-        for block in pairs:
-            columns = [_text_array(column, rows, name, data) for column in block]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-            rows += len(columns[0])
-    return rows
+    return cached_table("pairs", key, SCHEMA, blocks)
 
 
 def _text_array(texts: Sequence[str], before: int, name: str, data: DataConfig) -> pa.Array:
