@@ -261,12 +261,45 @@ def test_data_set_folder_as_the_hub_lays_it_out(folder):
         load_corpus(DataConfig(data=str(folder), source="en", target="fr"), "train")
 
 
-def test_shards_beside_each_other(folder):
-    for shard in range(2):
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_shards_beside_each_other(folder, cache, ending):
+    for shard in range(12):
         made = datasets.Dataset.from_list([{"en": f"a {shard}", "de": f"b {shard}"}])
-        made.to_parquet(str(folder / f"train-{shard:05d}-of-00002.parquet"))
+        getattr(made, {"parquet": "to_parquet", "jsonl": "to_json"}[ending])(
+            str(folder / f"train-{shard:05d}-of-00012.{ending}")
+        )
+    (folder / "valid.tsv").write_text("en\tde\nx\ty\n")
     data = DataConfig(data=str(folder), source="en", target="de")
-    assert pairs(load_corpus(data, "train")) == [("a 0", "b 0"), ("a 1", "b 1")]
+    expected = [(f"a {shard}", f"b {shard}") for shard in range(12)]
+    assert sorted(split_names(data)) == ["train", "valid"]
+    assert pairs(load_corpus(data, "train")) == expected and pairs(load_corpus(data, "dev")) == [("x", "y")]
+    assert all("seq2seq" in path.parts for path in cache.rglob("*.arrow"))  # one copy, by what the files hold
+    (folder / f"train-00007-of-00012.{ending}").rename(folder / f"rest.{ending}")
+    with pytest.raises(CorpusError, match=r"is one of 12 shards, of which 11 are there: train-00000-of-"):
+        load_corpus(data, "train")
+
+
+def test_a_pattern(folder):
+    for split in ("train", "dev"):
+        (folder / split).mkdir()
+        for part in (1, 2):
+            (folder / split / f"part{part}.jsonl").write_text(f'{{"en": "{split} {part}", "de": "b"}}\n')
+    every = [("train 1", "b"), ("train 2", "b")]
+    data = DataConfig(data=str(folder / "{split}" / "part*.jsonl"), source="en", target="de")
+    assert sorted(split_names(data)) == ["dev", "train"]
+    assert pairs(load_corpus(data, "train")) == every
+    assert pairs(load_corpus(data, "valid")) == [("dev 1", "b"), ("dev 2", "b")]
+    one = DataConfig(data=str(folder / "train" / "*.jsonl"), source="en", target="de")
+    assert pairs(load_corpus(one, "train")) == every
+    with pytest.raises(CorpusError, match=r"no split 'valid'; splits found: train\. Write \{split\} where the name"):
+        load_corpus(one, "valid")
+    with pytest.raises(CorpusError, match=r"no split 'test'; splits found: dev, train"):
+        load_corpus(data, "test")
+    with pytest.raises(CorpusError, match=r"\*\.tsv matches no file"):
+        load_corpus(DataConfig(data=str(folder / "*.tsv")), "train")
+    (folder / "train" / "part3.txt").write_text("")
+    with pytest.raises(CorpusError, match=r"part3\.txt: unknown kind of file"):
+        load_corpus(DataConfig(data=str(folder / "train" / "*")), "train")
 
 
 def test_data_set_folder_with_configurations(folder):

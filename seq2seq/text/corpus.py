@@ -3,7 +3,9 @@
 | what `data` names | what is read |
 | --- | --- |
 | a folder | SPLIT.SOURCE and SPLIT.TARGET (`train.en`, `train.de`), or SPLIT.tsv, .csv, .jsonl, .parquet |
+| | or such tables in shards, SPLIT-00000-of-00002.parquet ..., each split in the order of its numbers |
 | a file | .tsv, .csv, .jsonl, .parquet; all of it is the split `train` |
+| a pattern | `parts/{split}-*.parquet`: tables in the order of their names; without {split} all are the split `train` |
 | a data set folder | what `datasets` saved (`load_from_disk`), or can load from there (`load_dataset`) |
 | a data set id | `load_dataset`; ID:CONFIGURATION where the data set has several (`opus_books:en-fr`) |
 
@@ -13,6 +15,8 @@ corpus has the rows of its file, in order.
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import re
 import socket
@@ -26,7 +30,7 @@ import datasets
 import pyarrow as pa
 
 from seq2seq.config import DataConfig
-from seq2seq.errors import CorpusError, nearest
+from seq2seq.errors import CorpusError, listed, nearest
 from seq2seq.text.cache import cached_table, content_hashes, key_of
 from seq2seq.text.tables import (
     BLOCK_ROWS,
@@ -50,6 +54,7 @@ CACHE_FORMAT = 2
 VALIDATION_NAMES = ("valid", "validation", "val", "dev")
 SCHEMA = pa.schema([("source", pa.string()), ("target", pa.string())])
 
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -118,6 +123,8 @@ def _find(data: DataConfig) -> _Found:
         return _find_file(path, data)
     if path.is_dir():
         return _find_folder(path, data)
+    if any(mark in data.data for mark in ("*", "?", "{split}")):
+        return _find_pattern(os.path.expanduser(data.data), data)
     folder, _, configuration = data.data.rpartition(":")
     if folder and Path(folder).is_dir():
         return _find_data_set(Path(folder), configuration, data)
@@ -125,11 +132,7 @@ def _find(data: DataConfig) -> _Found:
 
 
 def _find_file(path: Path, data: DataConfig) -> _Found:
-    if table_ending(path) is None:
-        raise CorpusError(
-            f"{path}: unknown kind of file; expected a name that ends in .tsv, .csv, .jsonl or .parquet, "
-            f"or a folder with train.{data.source} and train.{data.target}"
-        )
+    _check_table(path, data)
 
     def missing(split: str) -> str:
         return (
@@ -140,6 +143,36 @@ def _find_file(path: Path, data: DataConfig) -> _Found:
     return _Found(("train",), lambda _: _load_files([path], data), missing)
 
 
+def _check_table(path: Path, data: DataConfig) -> None:
+    if table_ending(path) is None:
+        raise CorpusError(
+            f"{path}: unknown kind of file; expected a name that ends in .tsv, .csv, .jsonl or .parquet, "
+            f"or a folder with train.{data.source} and train.{data.target}"
+        )
+
+
+def _find_pattern(pattern: str, data: DataConfig) -> _Found:
+    """Tables whose names a pattern matches."""
+    name = re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    named = re.compile(name.replace(r"\{split\}", "(?P<split>[^/]+)", 1).replace(r"\{split\}", "(?P=split)"))
+    splits: dict[str, list[Path]] = {}
+    for path in sorted(glob.glob(pattern.replace("{split}", "*"))):
+        match = named.fullmatch(path)
+        if match and Path(path).is_file():
+            _check_table(Path(path), data)
+            splits.setdefault(match["split"] if "split" in named.groupindex else "train", []).append(Path(path))
+    if not splits:
+        raise CorpusError(f"{pattern} matches no file")
+
+    def missing(split: str) -> str:
+        told = f"{pattern} has no split {split!r}; splits found: {', '.join(sorted(splits))}"
+        if "split" in named.groupindex:
+            return told + nearest(split, splits)
+        return f"{told}. Write {{split}} where the name of the split stands, as in parts/{{split}}-*.parquet"
+
+    return _Found(tuple(splits), lambda split: _load_files(splits[split], data), missing)
+
+
 def _find_folder(folder: Path, data: DataConfig) -> _Found:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _find_saved(folder, data)
@@ -148,8 +181,8 @@ def _find_folder(folder: Path, data: DataConfig) -> _Found:
     except OSError as error:
         raise CorpusError(f"cannot read {folder}: {error.strerror}") from None
     splits, half = _folder_splits(folder, names, data)
-    shards = any(re.search(r"-\d{5}-of-\d{5}", split) for split in splits)
-    if (not splits and not half) or shards:
+    described = "README.md" in names and any(_SHARD.search(name) for name in names)  # may say what is in which file
+    if (not splits and not half) or described:
         return _find_data_set(folder, None, data)
 
     def missing(split: str) -> str:
@@ -173,7 +206,7 @@ def _folder_splits(
 ) -> tuple[dict[str, list[Path]], dict[str, Path]]:
     """The files of each split, and of splits of which only one language is there, that file."""
     sides: list[dict[str, Path]] = [{}, {}]
-    tables: dict[str, Path] = {}
+    tables: dict[str, list[Path]] = {}
     for name in sorted(names, reverse=True):  # of x and x.gz, x is what stays
         plain = name.removesuffix(".gz")
         for side, language in zip(sides, (data.source, data.target), strict=True):
@@ -181,8 +214,12 @@ def _folder_splits(
             if split and split != plain:
                 side[split] = folder / name
         if table_ending(Path(name)) is not None:
-            tables[plain.rpartition(".")[0]] = folder / name
-    splits = {split: [table] for split, table in tables.items()}
+            split = plain.rpartition(".")[0]
+            if _SHARD.search(split):
+                tables.setdefault(_SHARD.sub("", split), []).insert(0, folder / name)
+            else:
+                tables[split] = [folder / name]
+    splits = dict(tables)
     splits.update({split: [sides[0][split], sides[1][split]] for split in sides[0].keys() & sides[1].keys()})
     half = {split: path for side in sides for split, path in side.items() if split not in splits}
     return splits, half
@@ -266,14 +303,29 @@ def _find_builder(name: str, configuration: str | None, data: DataConfig) -> _Fo
 
 
 def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
-    """One table with two columns, or two files of lines."""
-    # how bytes are read follows from the end of the name, which is that of the language in files of lines
-    kinds = [(table_ending(path) if len(paths) == 1 else "lines", path.suffix == ".gz") for path in paths]
+    """Tables with two columns, one after the other, or two files of lines."""
+    kinds = [(table_ending(path), path.suffix == ".gz") for path in paths]  # tell how bytes are read
+    lines = kinds[0][0] is None
+    _check_shards(paths)
 
     def pairs() -> Pairs:
-        return line_pairs(paths[0], paths[1], data) if len(paths) == 2 else table_pairs(paths[0], data)
+        if lines:
+            return line_pairs(paths[0], paths[1], data)
+        return itertools.chain.from_iterable(table_pairs(path, data) for path in paths)
 
-    return _cached([content_hashes(paths), kinds], pairs, " and ".join(str(path) for path in paths), data)
+    name = " and ".join(map(str, paths)) if len(paths) <= 2 else f"{paths[0]} and {len(paths) - 1} more"
+    return _cached([content_hashes(paths), kinds], pairs, name, data)
+
+
+def _check_shards(paths: list[Path]) -> None:
+    """Makes sure that no shard of a table is missing, and none there twice."""
+    found = [match for match in map(_SHARD.search, map(str, paths)) if match]
+    count = max((int(match[2]) for match in found), default=0)
+    if found and sorted(int(match[1]) for match in found) != list(range(count)):
+        raise CorpusError(
+            f"{paths[0]} is one of {count} shards, of which {len(found)} are there: {listed(p.name for p in paths)}; "
+            "expected each of them once"
+        )
 
 
 def _load_data_set(part: datasets.Dataset, name: str, data: DataConfig) -> datasets.Dataset:
