@@ -33,7 +33,7 @@ READ = "from seq2seq.app.train import load_corpus; from seq2seq.config import Da
        "load_corpus(DataConfig(data=sys.argv[1], source=sys.argv[2], target=sys.argv[3]), 'train')"  # fmt: skip
 TOKENIZER = READ.replace("load_corpus(", "corpus = load_corpus(") + (
     "\nfrom seq2seq.app.train import _tokenizers; from seq2seq.config import TrainTranslatorConfig\n"
-    "_tokenizers(TrainTranslatorConfig(), corpus, None)[0].save(sys.argv[4])"
+    "_tokenizers(TrainTranslatorConfig(), lambda: corpus, None)[0].save(sys.argv[4])"
 )
 TOKENISE = READ.replace("load_corpus(", "corpus = load_corpus(") + (
     "\nfrom seq2seq.text.data import TranslationData; from seq2seq.text.tokenizer import Tokenizer\n"

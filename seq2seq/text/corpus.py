@@ -15,6 +15,7 @@ corpus has the rows of its file, in order.
 
 from __future__ import annotations
 
+import functools
 import glob
 import itertools
 import os
@@ -46,7 +47,7 @@ from seq2seq.text.tables import (
     table_pairs,
 )
 
-__all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names"]
+__all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names", "stream_corpus"]
 
 CACHE_FORMAT = 2
 """Part of the name of cached tables; a change of their layout or of how files are read raises it."""
@@ -82,6 +83,23 @@ def load_corpus(data: DataConfig, split: str) -> datasets.Dataset:
     return found.load(name)
 
 
+def stream_corpus(data: DataConfig, split: str) -> tuple[Callable[[], datasets.IterableDataset], str]:
+    """What opens a split as a stream, of which nothing is copied or prepared, and its name.
+
+    Args:
+        data: As for `load_corpus`: Parquet or JSONL files, or a data set of the hub.
+        split: As for `load_corpus`.
+
+    Raises:
+        CorpusError: Nothing there, no such split, or files that cannot be read in this way.
+    """
+    found = _find(data)
+    name = _same_split(split, found.splits)
+    if name is None:
+        raise CorpusError(found.missing(split))
+    return found.stream(name), f"{data.data} ({name})"
+
+
 def split_names(data: DataConfig) -> list[str]:
     """The splits that a corpus has, as it names them.
 
@@ -107,6 +125,8 @@ class _Found(NamedTuple):
     load: Callable[[str], datasets.Dataset]
     missing: Callable[[str], str]
     """What to say when it has no such split."""
+    stream: Callable[[str], Callable[[], datasets.IterableDataset]]
+    """What opens a split as a stream."""
 
 
 def _same_split(split: str, present: Iterable[str]) -> str | None:
@@ -140,7 +160,13 @@ def _find_file(path: Path, data: DataConfig) -> _Found:
             f"train.{table_ending(path)} and {split}.{table_ending(path)}"
         )
 
-    return _Found(("train",), lambda _: _load_files([path], data), missing)
+    return _found_files({"train": [path]}, data, missing)
+
+
+def _found_files(splits: dict[str, list[Path]], data: DataConfig, missing: Callable[[str], str]) -> _Found:
+    return _Found(
+        tuple(splits), lambda name: _load_files(splits[name], data), missing, lambda name: _stream_files(splits[name])
+    )
 
 
 def _check_table(path: Path, data: DataConfig) -> None:
@@ -170,7 +196,7 @@ def _find_pattern(pattern: str, data: DataConfig) -> _Found:
             return told + nearest(split, splits)
         return f"{told}. Write {{split}} where the name of the split stands, as in parts/{{split}}-*.parquet"
 
-    return _Found(tuple(splits), lambda split: _load_files(splits[split], data), missing)
+    return _found_files(splits, data, missing)
 
 
 def _find_folder(folder: Path, data: DataConfig) -> _Found:
@@ -198,7 +224,7 @@ def _find_folder(folder: Path, data: DataConfig) -> _Found:
             + nearest(split, splits)
         )
 
-    return _Found(tuple(splits), lambda split: _load_files(splits[split], data), missing)
+    return _found_files(splits, data, missing)
 
 
 def _folder_splits(
@@ -236,6 +262,7 @@ def _find_saved(folder: Path, data: DataConfig) -> _Found:
         tuple(str(name) for name in parts),
         lambda split: _load_data_set(parts[split], f"{folder} ({split})", data),
         lambda split: f"{folder} has no split {split!r}; splits found: {', '.join(map(str, parts))}",
+        lambda split: parts[split].to_iterable_dataset,
     )
 
 
@@ -299,6 +326,7 @@ def _find_builder(name: str, configuration: str | None, data: DataConfig) -> _Fo
         tuple(splits),
         load,
         lambda split: f"{data.data} has no split {split!r}; splits found: {', '.join(splits)}{nearest(split, splits)}",
+        lambda split: functools.partial(datasets.load_dataset, name, configuration, split=split, streaming=True),
     )
 
 
@@ -315,6 +343,19 @@ def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
 
     name = " and ".join(map(str, paths)) if len(paths) <= 2 else f"{paths[0]} and {len(paths) - 1} more"
     return _cached([content_hashes(paths), kinds], pairs, name, data)
+
+
+def _stream_files(paths: list[Path]) -> Callable[[], datasets.IterableDataset]:
+    endings = {table_ending(path) for path in paths}
+    kind = {"parquet": "parquet", "jsonl": "json"}.get(str(endings.pop())) if len(endings) == 1 else None
+    if kind is None:
+        raise CorpusError(
+            f"{paths[0]}: --streaming reads Parquet files, JSONL files and data sets of the hub; leave the option out, "
+            "this corpus is prepared then, on disk and in little memory too"
+        )
+    _check_shards(paths)
+    files = {"train": [str(path.resolve()) for path in paths]}
+    return functools.partial(datasets.load_dataset, kind, data_files=files, split="train", streaming=True)
 
 
 def _check_shards(paths: list[Path]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from seq2seq.text.batching import Batch, Specials, flatten, make_batch
+from seq2seq.text.batching import Batch, BatchOrder, Specials, batch_order, flatten, make_batch
 from seq2seq.text.cache import cache_folder, cached_table, key_of
 from seq2seq.text.tables import BLOCK_ROWS
 from seq2seq.text.tokenizer import Tokenizer
@@ -129,8 +129,32 @@ class TranslationData(BatchSource[Batch]):
             threads: How many tokenise.
         """
         tokens = tokenise(corpus, {"source": source_tokenizer, "target": target_tokenizer}, threads)
-        kept, dropped = kept_pairs(tokens, max_length, drop_empty)
-        return cls(corpus, tokens, (source_tokenizer, target_tokenizer), kept, dropped)
+        return cls.of(corpus, tokens, (source_tokenizer, target_tokenizer), max_length, drop_empty)
+
+    @classmethod
+    def of(
+        cls,
+        corpus: datasets.Dataset,
+        tokens: datasets.Dataset,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        max_length: int,
+        drop_empty: bool,
+    ) -> TranslationData:
+        """The same of a corpus whose tokens are there: row by row, columns source and target, Arrow format."""
+        return cls(corpus, tokens, tokenizers, *kept_pairs(tokens, max_length, drop_empty))
+
+    def order(self, epoch: int, *, batch_tokens: int, batch_sentences: int, seed: int) -> BatchOrder:
+        """The batches of an epoch, see `batch_order`."""
+        return batch_order(
+            self.source_lengths, self.target_lengths,
+            batch_tokens=batch_tokens, batch_sentences=batch_sentences, seed=seed, epoch=epoch,
+        )  # fmt: skip
+
+    def place(self, epoch: int) -> None:
+        """All epochs read the same pairs: a checkpoint need not tell where."""
+
+    def go_to(self, epoch: int, place: Any) -> None:
+        """The inverse of `place`."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -186,23 +210,31 @@ def tokenise(corpus: datasets.Dataset, tokenizers: Mapping[str, Tokenizer], thre
         tokenizers: Of each column that is wanted.
         threads: How many work at it; the result is the same. SentencePiece holds Python's lock for a tenth of the time.
     """
-    schema = pa.schema([(column, pa.list_(pa.int32())) for column in tokenizers])
     key = key_of(TOKENS_FORMAT, corpus._fingerprint, [(name, used.fingerprint) for name, used in tokenizers.items()])
     texts = corpus.with_format("arrow")
 
     def encode(start: int) -> pa.RecordBatch:
-        rows = texts[start : start + BLOCK_ROWS]
-        columns = []
-        for column, tokenizer in tokenizers.items():
-            ids, lengths = flatten(tokenizer.encode(rows[column].to_pylist()))
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32))))
-        return pa.record_batch(columns, schema=schema)
+        return token_ids(texts[start : start + BLOCK_ROWS], tokenizers)
 
     def blocks(start: int) -> Iterator[pa.RecordBatch]:
         return ahead(encode, range(start, len(corpus), BLOCK_ROWS), threads)
 
-    return cached_table("tokens", key, schema, blocks).with_format("arrow")
+    return cached_table("tokens", key, ids_schema(tokenizers), blocks).with_format("arrow")
+
+
+def ids_schema(columns: Iterable[str]) -> pa.Schema:
+    """Columns of lists of int32."""
+    return pa.schema([(column, pa.list_(pa.int32())) for column in columns])
+
+
+def token_ids(texts: pa.Table, tokenizers: Mapping[str, Tokenizer]) -> pa.RecordBatch:
+    """Columns of text as lists of ids, those that `tokenizers` names."""
+    columns = []
+    for column, tokenizer in tokenizers.items():
+        ids, lengths = flatten(tokenizer.encode(texts[column].to_pylist()))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32))))
+    return pa.record_batch(columns, schema=ids_schema(tokenizers))
 
 
 def kept_pairs(tokens: datasets.Dataset, max_length: int, drop_empty: bool) -> tuple[np.ndarray, dict[str, int]]:
