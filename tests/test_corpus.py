@@ -15,6 +15,7 @@ from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError
 from seq2seq.text import cache as cache_module
 from seq2seq.text import corpus as corpus_module
+from seq2seq.text import finding
 from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
 
 
@@ -22,7 +23,7 @@ from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
 def cache(tmp_path, monkeypatch) -> Path:
     """A cache of data sets for each test."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(corpus_module, "_hub_in_reach", lambda: False)
+    monkeypatch.setattr(finding, "_hub_in_reach", lambda: False)
     datasets.disable_progress_bars()
     return tmp_path / "cache"
 
@@ -344,7 +345,7 @@ def test_data_set_id(folder, monkeypatch):
         asked.append((name, configuration, split))
         return datasets.Dataset.from_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
 
-    monkeypatch.setattr(corpus_module, "_hub_in_reach", lambda: True)
+    monkeypatch.setattr(finding, "_hub_in_reach", lambda: True)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, configuration: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", load)
     data = DataConfig(data="someone/corpus:de-en", source="en", target="de")

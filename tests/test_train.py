@@ -91,12 +91,12 @@ def test_a_resumed_run_goes_on_in_a_stream(small_corpus: Path, tmp_path: Path, c
         rows = [json.dumps({"en": s, "fr": t}) + "\n" for s, t in zip(*sides, strict=True)]
         for shard in range(2):
             (tmp_path / f"{split}-{shard:05d}-of-00002.jsonl").write_text("".join(rows[shard::2]))
-    options = ["--streaming", "--stream-buffer", "40", "--validate-every", "3", "--schedule", "inverse_sqrt"]
+    options = ["--streaming", "--stream-buffer", "15", "--validate-every", "3", "--schedule", "inverse_sqrt"]
     options += ["--max-epochs", "0", "--max-steps", "9"]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert _train(tmp_path, unbroken, *options) == 0
     said = capsys.readouterr().out
-    assert "streamed, 40 pairs in memory; 10 pairs for validation" in said
+    assert "streamed, 15 pairs in memory; 10 pairs for validation" in said
     assert "tokenizer: trained on the first 200 pairs of the stream" in said
     assert _train(tmp_path, broken, *options, "--max-steps", "7", "--validate-every", "7") == 0
     assert _train(tmp_path, broken, *options, "--resume") == 0

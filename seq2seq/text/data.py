@@ -140,7 +140,15 @@ class TranslationData(BatchSource[Batch]):
         max_length: int,
         drop_empty: bool,
     ) -> TranslationData:
-        """The same of a corpus whose tokens are there: row by row, columns source and target, Arrow format."""
+        """The same of a corpus that is tokenised.
+
+        Args:
+            corpus: Columns source and target.
+            tokens: Their ids, row by row, in Arrow format.
+            tokenizers: Of source and target.
+            max_length: As for `prepare`.
+            drop_empty: As for `prepare`.
+        """
         return cls(corpus, tokens, tokenizers, *kept_pairs(tokens, max_length, drop_empty))
 
     def order(self, epoch: int, *, batch_tokens: int, batch_sentences: int, seed: int) -> BatchOrder:

@@ -41,7 +41,11 @@ class PairStream:
         self._open, self.name, self._data = open_stream, name, data
 
     def blocks(self, state: Any, rows: int) -> Iterator[Block]:
-        """Its pairs from a state on, `rows` at a time; None is the start.
+        """Its pairs from a state on, in blocks.
+
+        Args:
+            state: As a block before has told it; None is the start.
+            rows: Of a block; the last one may have fewer.
 
         Raises:
             CorpusError: It cannot be read, or has no such columns.
@@ -63,6 +67,9 @@ class PairStream:
 
     def first(self, count: int) -> datasets.Dataset:
         """Its first pairs, in memory.
+
+        Args:
+            count: How many; fewer where there are no more.
 
         Raises:
             CorpusError: It has none.
@@ -174,9 +181,7 @@ class StreamedData:
 
     def _tokenised(self, texts: pa.Table) -> TranslationData:
         columns = dict(zip(("source", "target"), self._tokenizers, strict=True))
-        batches = [
-            token_ids(texts.slice(start, BLOCK_ROWS), columns) for start in range(0, texts.num_rows, BLOCK_ROWS)
-        ]
+        batches = [token_ids(texts.slice(start, BLOCK_ROWS), columns) for start in range(0, texts.num_rows, BLOCK_ROWS)]
         # with a fingerprint given, `datasets` need not compute one from all the text
         tokens = datasets.Dataset(InMemoryTable(pa.Table.from_batches(batches)), fingerprint="ids").with_format("arrow")
         corpus = datasets.Dataset(InMemoryTable(texts), fingerprint="texts")
