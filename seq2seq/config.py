@@ -49,6 +49,10 @@ class DataConfig(SplitsConfig):
     """Language (column, file ending) to translate into."""
     max_length: int = 200
     """Training pairs with more pieces than this on either side are left out (and counted)."""
+    streaming: bool = False
+    """Read Parquet, JSONL or a hub data set while training, without preparing it first."""
+    stream_buffer: int = 100_000
+    """With `streaming`: pairs in memory, shuffled and put into batches together; so many count as an epoch."""
 
     flags: ClassVar[tuple[str, str]] = ("--source", "--target")
 

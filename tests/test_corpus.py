@@ -13,7 +13,9 @@ import pytest
 
 from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError
+from seq2seq.text import cache as cache_module
 from seq2seq.text import corpus as corpus_module
+from seq2seq.text import finding
 from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
 
 
@@ -21,7 +23,7 @@ from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
 def cache(tmp_path, monkeypatch) -> Path:
     """A cache of data sets for each test."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(corpus_module, "_hub_in_reach", lambda: False)
+    monkeypatch.setattr(finding, "_hub_in_reach", lambda: False)
     datasets.disable_progress_bars()
     return tmp_path / "cache"
 
@@ -103,10 +105,58 @@ def test_memory_mapped_and_cached_by_content_and_options(folder, cache):
     file = folder / "train.tsv"
     before = file.stat()
     file.write_text("en\tde\tfr\nA\tB\tC\n")  # of the same size
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # and, it says, of the same time
     changed = load_corpus(data, "train")
     assert pairs(changed) == [("A", "B")] and changed._fingerprint != first._fingerprint
     assert pairs(first) == [("a", "b")]
+
+
+def test_the_cache_knows_text_that_has_moved(folder, cache):
+    first = load_corpus(write(folder, train_en="a\n", train_de="b\n"), "train")
+    moved = folder / "elsewhere"
+    moved.mkdir()
+    for name in ("train.en", "train.de"):
+        (folder / name).rename(moved / name.replace("train", "valid"))
+    again = load_corpus(DataConfig(data=str(moved), source="en", target="de"), "valid")
+    assert again._fingerprint == first._fingerprint and len(list(cache.rglob("*.arrow"))) == 1
+    (moved / "valid.de.gz").write_bytes((moved / "valid.de").read_bytes())
+    (moved / "valid.de").unlink()
+    with pytest.raises(CorpusError, match="no gzip file"):  # the same bytes, to be read otherwise
+        load_corpus(DataConfig(data=str(moved), source="en", target="de"), "valid")
+    tables = {name: folder / name for name in ("train.tsv", "train.csv")}
+    for path in tables.values():
+        path.write_text('a,"b\tb",c\n' * 2)
+    with pytest.raises(CorpusError):
+        load_corpus(DataConfig(data=str(tables["train.csv"])), "train")  # three columns
+    assert pairs(load_corpus(DataConfig(data=str(tables["train.tsv"])), "train")) == [('a,"b', 'b",c')] * 2
+
+
+def test_reading_goes_on_after_an_interruption(folder, cache, monkeypatch):
+    """With the shards that were finished, and to the same table."""
+    monkeypatch.setattr(cache_module, "SHARD_ROWS", 20_000)
+    count = 45_000
+    data = write(folder, train_tsv="".join(f"s {i}\tt {i}\n" for i in range(count)))
+    written = corpus_module._text_array
+    calls = []
+
+    def interrupted(texts, before, *rest):
+        calls.append(before)
+        if before == 30_000:
+            raise KeyboardInterrupt
+        return written(texts, before, *rest)
+
+    monkeypatch.setattr(corpus_module, "_text_array", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_corpus(data, "train")
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["00000.arrow"]
+    monkeypatch.setattr(corpus_module, "_text_array", lambda *all: calls.append(all[1]) or written(*all))
+    calls.clear()
+    part = load_corpus(data, "train")
+    assert calls[0] == 20_000
+    assert sorted(path.name for path in cache.rglob("*.arrow")) == ["00000.arrow", "00001.arrow", "00002.last.arrow"]
+    assert part["source"][:] == [f"s {i}" for i in range(count)] and part[[count - 1, 20_000]]["target"] == [
+        f"t {count - 1}", "t 20000",
+    ]  # fmt: skip
 
 
 def test_many_rows_in_blocks(folder):
@@ -212,12 +262,45 @@ def test_data_set_folder_as_the_hub_lays_it_out(folder):
         load_corpus(DataConfig(data=str(folder), source="en", target="fr"), "train")
 
 
-def test_shards_beside_each_other(folder):
-    for shard in range(2):
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_shards_beside_each_other(folder, cache, ending):
+    for shard in range(12):
         made = datasets.Dataset.from_list([{"en": f"a {shard}", "de": f"b {shard}"}])
-        made.to_parquet(str(folder / f"train-{shard:05d}-of-00002.parquet"))
+        getattr(made, {"parquet": "to_parquet", "jsonl": "to_json"}[ending])(
+            str(folder / f"train-{shard:05d}-of-00012.{ending}")
+        )
+    (folder / "valid.tsv").write_text("en\tde\nx\ty\n")
     data = DataConfig(data=str(folder), source="en", target="de")
-    assert pairs(load_corpus(data, "train")) == [("a 0", "b 0"), ("a 1", "b 1")]
+    expected = [(f"a {shard}", f"b {shard}") for shard in range(12)]
+    assert sorted(split_names(data)) == ["train", "valid"]
+    assert pairs(load_corpus(data, "train")) == expected and pairs(load_corpus(data, "dev")) == [("x", "y")]
+    assert all("seq2seq" in path.parts for path in cache.rglob("*.arrow"))  # one copy, by what the files hold
+    (folder / f"train-00007-of-00012.{ending}").rename(folder / f"rest.{ending}")
+    with pytest.raises(CorpusError, match=r"is one of 12 shards, of which 11 are there: train-00000-of-"):
+        load_corpus(data, "train")
+
+
+def test_a_pattern(folder):
+    for split in ("train", "dev"):
+        (folder / split).mkdir()
+        for part in (1, 2):
+            (folder / split / f"part{part}.jsonl").write_text(f'{{"en": "{split} {part}", "de": "b"}}\n')
+    every = [("train 1", "b"), ("train 2", "b")]
+    data = DataConfig(data=str(folder / "{split}" / "part*.jsonl"), source="en", target="de")
+    assert sorted(split_names(data)) == ["dev", "train"]
+    assert pairs(load_corpus(data, "train")) == every
+    assert pairs(load_corpus(data, "valid")) == [("dev 1", "b"), ("dev 2", "b")]
+    one = DataConfig(data=str(folder / "train" / "*.jsonl"), source="en", target="de")
+    assert pairs(load_corpus(one, "train")) == every
+    with pytest.raises(CorpusError, match=r"no split 'valid'; splits found: train\. Write \{split\} where the name"):
+        load_corpus(one, "valid")
+    with pytest.raises(CorpusError, match=r"no split 'test'; splits found: dev, train"):
+        load_corpus(data, "test")
+    with pytest.raises(CorpusError, match=r"\*\.tsv matches no file"):
+        load_corpus(DataConfig(data=str(folder / "*.tsv")), "train")
+    (folder / "train" / "part3.txt").write_text("")
+    with pytest.raises(CorpusError, match=r"part3\.txt: unknown kind of file"):
+        load_corpus(DataConfig(data=str(folder / "train" / "*")), "train")
 
 
 def test_data_set_folder_with_configurations(folder):
@@ -262,7 +345,7 @@ def test_data_set_id(folder, monkeypatch):
         asked.append((name, configuration, split))
         return datasets.Dataset.from_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
 
-    monkeypatch.setattr(corpus_module, "_hub_in_reach", lambda: True)
+    monkeypatch.setattr(finding, "_hub_in_reach", lambda: True)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, configuration: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", load)
     data = DataConfig(data="someone/corpus:de-en", source="en", target="de")

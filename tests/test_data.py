@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 
 import datasets
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from seq2seq.config import TokenizerConfig
+from seq2seq.text import cache as cache_module
+from seq2seq.text import data as data_module
 from seq2seq.text.batching import batch_order, collate
 from seq2seq.text.data import TranslationData
 from seq2seq.text.tokenizer import Tokenizer
@@ -100,6 +103,50 @@ def test_tokens_are_cached_and_memory_mapped(corpus, tokenizers, cache, monkeypa
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == files
     TranslationData.prepare(corpus, tokenizers[1], tokenizers[0], max_length=50, drop_empty=True)
     assert len(list(cache.rglob("*.arrow"))) == 2  # another tokenizer, another file
+
+
+def test_threads_change_no_byte(corpus, tokenizers, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_module, "BLOCK_ROWS", 17)
+    monkeypatch.setattr(cache_module, "SHARD_ROWS", 60)
+    made = []
+    for threads in (1, 3):
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / str(threads))
+        data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True, threads=threads)
+        made.append({p.name: p.read_bytes() for p in (tmp_path / str(threads)).rglob("*.arrow")})
+        texts = data.source_texts(range(298))
+        assert data.source_lengths.tolist() == [len(ids) + 1 for ids in tokenizers[0].encode(texts)]
+    assert made[0] == made[1] and len(made[0]) == 5
+
+
+def test_tokenising_goes_on_after_an_interruption(corpus, tokenizers, monkeypatch):
+    monkeypatch.setattr(data_module, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(cache_module, "SHARD_ROWS", 100)
+    encode, calls = Tokenizer.encode, []
+
+    def interrupted(self, texts):
+        calls.append(len(texts))
+        if len(calls) == 51:  # two of a block: in the third shard
+            raise KeyboardInterrupt
+        return encode(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=False)
+    calls[:] = [0] * 100
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=False)
+    assert sum(calls) == 2 * 100
+    monkeypatch.undo()
+    assert same(data.fetch(np.arange(300)), expected_batch(tokenizers, SOURCES, TARGETS))
+
+
+def test_lengths_and_rows_are_memory_mapped(corpus, tokenizers):
+    data = TranslationData.prepare(corpus, *tokenizers, max_length=0, drop_empty=True)
+    for array in (data._rows, data.source_lengths, data.target_lengths):
+        while isinstance(array, np.ndarray) and array.base is not None:
+            array = array.base
+        assert isinstance(array, mmap.mmap)
+    nothing = datasets.Dataset.from_dict({"source": ["", "a"], "target": ["b", ""]})
+    assert len(TranslationData.prepare(nothing, *tokenizers, max_length=0, drop_empty=True)) == 0
 
 
 @pytest.mark.parametrize("sampling", [0.0, 0.3])

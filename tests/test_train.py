@@ -84,6 +84,31 @@ def test_resumed_training_equals_unbroken(small_corpus: Path, tmp_path: Path, op
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_resumed_run_goes_on_in_a_stream(small_corpus: Path, tmp_path: Path, capsys) -> None:
+    """Several windows, of which the resumed run reads the first and those from its checkpoint on."""
+    for split in ("train", "valid"):
+        sides = [(small_corpus / f"{split}.{side}").read_text(encoding="utf-8").splitlines() for side in ("en", "fr")]
+        rows = [json.dumps({"en": s, "fr": t}) + "\n" for s, t in zip(*sides, strict=True)]
+        for shard in range(2):
+            (tmp_path / f"{split}-{shard:05d}-of-00002.jsonl").write_text("".join(rows[shard::2]))
+    options = ["--streaming", "--stream-buffer", "15", "--validate-every", "3", "--schedule", "inverse_sqrt"]
+    options += ["--max-epochs", "0", "--max-steps", "9"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert _train(tmp_path, unbroken, *options) == 0
+    said = capsys.readouterr().out
+    assert "streamed, 15 pairs in memory; 10 pairs for validation" in said
+    assert "tokenizer: trained on the first 200 pairs of the stream" in said
+    assert _train(tmp_path, broken, *options, "--max-steps", "7", "--validate-every", "7") == 0
+    assert _train(tmp_path, broken, *options, "--resume") == 0
+    state = unbroken / "training_state" / "step-000000009"
+    assert json.loads((state / "state.json").read_text())["progress"]["epoch"] >= 2
+    last = "training_state/step-000000009/tensors.safetensors"
+    whole, resumed = read_tensors(unbroken / last), read_tensors(broken / last)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert main(["train", "--data", str(tmp_path), "--output", str(tmp_path / "x"), "--stream-buffer", "0"]) == 2
+    assert "--stream-buffer is 0, expected 1 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("paper", ["cho2014", "bahdanau2015"])
 def test_recipes_of_the_papers_train(small_corpus: Path, tmp_path: Path, paper: str) -> None:
     """Their own optimizer, initialisation, gates and readout, at small sizes: the loss falls."""

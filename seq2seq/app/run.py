@@ -248,6 +248,8 @@ def _check(config: AnyConfig, expected_data: str) -> None:
         raise ConfigError("--batch-tokens or --batch-sentences must be above 0")
     if optimization.accumulate < 1:
         raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
+    if isinstance(config, TrainTranslatorConfig) and config.data.stream_buffer < 1:
+        raise ConfigError(f"--stream-buffer is {config.data.stream_buffer}, expected 1 or more")
     if training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs a package: pip install 'seq2seq[tensorboard]', or leave the option out")
     _check_ranges(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, batch_order
-from seq2seq.text.corpus import has_split, load_corpus
+from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
+from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.distributed import ALONE, World, joined_world
 
@@ -43,7 +44,7 @@ class TranslationTask:
     def __init__(
         self,
         config: TrainTranslatorConfig,
-        train: TranslationData,
+        train: TranslationData | StreamedData,
         valid: TranslationData,
         tokenizers: tuple[Tokenizer, Tokenizer],
         device: torch.device,
@@ -60,13 +61,11 @@ class TranslationTask:
     def order(self, epoch: int) -> Sequence[np.ndarray]:
         """The batches of an epoch."""
         training = self.config.training
-        return batch_order(
-            self.train.source_lengths,
-            self.train.target_lengths,
+        return self.train.order(
+            epoch,
             batch_tokens=training.batch_tokens,
             batch_sentences=training.batch_sentences,
             seed=training.seed,
-            epoch=epoch,
         )
 
     def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[Batch | None]:
@@ -74,6 +73,14 @@ class TranslationTask:
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
         share = self.world.share
         return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
+
+    def place(self, epoch: int) -> Any:
+        """Where in a stream an epoch begins."""
+        return self.train.place(epoch)
+
+    def go_to(self, epoch: int, place: Any) -> None:
+        """Lets an epoch begin there."""
+        self.train.go_to(epoch, place)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -125,7 +132,8 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
         start = Path(config.training.initial_model) if config.training.initial_model and not run.resumed else None
         model = build_model(config, tokenizers, start).to(run.device)
         task = TranslationTask(config, train, valid, tokenizers, run.device, world)
-        run.train(model, task, {**_described(config, tokenizers), "examples": len(train)}, tokenizers)
+        known = {"examples": len(train)} if isinstance(train, TranslationData) else {}  # of a stream only its end tells
+        run.train(model, task, {**_described(config, tokenizers), **known}, tokenizers)
 
 
 def _with_structure(config: TrainTranslatorConfig) -> TrainTranslatorConfig:
@@ -153,18 +161,20 @@ def _with_structure(config: TrainTranslatorConfig) -> TrainTranslatorConfig:
 
 def prepare_data(
     config: TrainTranslatorConfig, resumed: Path | None, world: World = ALONE
-) -> tuple[TranslationData, TranslationData, tuple[Tokenizer, Tokenizer]]:
+) -> tuple[TranslationData | StreamedData, TranslationData, tuple[Tokenizer, Tokenizer]]:
     """Training and validation data, tokenised, and the tokenizers; says what was found and what was left out."""
     data = config.data
+    if data.streaming:
+        return _streamed_data(config, resumed, world)
     train_corpus, valid_corpus = world.in_turn(lambda: _corpora(data))
     say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
-    made = world.lead(lambda: tuple(side.to_bytes() for side in _tokenizers(config, train_corpus, resumed)))
-    source = Tokenizer.from_bytes(made[0])
-    tokenizers = source, source if made[0] == made[1] else Tokenizer.from_bytes(made[1])
+    tokenizers = _shared_tokenizers(config, lambda: train_corpus, resumed, world)
 
     def tokenised() -> list[TranslationData]:
         return [
-            TranslationData.prepare(corpus, *tokenizers, max_length=most, drop_empty=True)
+            TranslationData.prepare(
+                corpus, *tokenizers, max_length=most, drop_empty=True, threads=torch.get_num_threads()
+            )
             for corpus, most in ((train_corpus, data.max_length), (valid_corpus, 0))
         ]
 
@@ -172,10 +182,43 @@ def prepare_data(
     for reason, count in train.dropped.items():
         if count:
             say(f"left out of training: {count:,} pairs ({reason})")
-    for name, part in (("training", train), ("validation", valid)):
+    _check_usable(data, training=train, validation=valid)
+    return train, valid, tokenizers
+
+
+def _streamed_data(
+    config: TrainTranslatorConfig, resumed: Path | None, world: World
+) -> tuple[StreamedData, TranslationData, tuple[Tokenizer, Tokenizer]]:
+    """The same of a corpus that is read while it is trained on; each process reads all of it, and uses its share."""
+    data, sample = config.data, config.tokenizer.tokenizer_sentences
+    stream = PairStream(*stream_corpus(data, data.train_split), data)
+    valid_corpus = PairStream(*stream_corpus(data, data.valid_split), data).first(data.stream_buffer)
+    say(f"corpus: streamed, {data.stream_buffer:,} pairs in memory; {len(valid_corpus):,} pairs for validation")
+
+    def beginning() -> datasets.Dataset:
+        first = stream.first(sample)
+        say(f"tokenizer: trained on the first {len(first):,} pairs of the stream")
+        return first
+
+    tokenizers = _shared_tokenizers(config, beginning, resumed, world)
+    valid = world.in_turn(lambda: TranslationData.prepare(valid_corpus, *tokenizers, max_length=0, drop_empty=True))
+    _check_usable(data, validation=valid)
+    return StreamedData(stream, tokenizers, data.stream_buffer, data.max_length), valid, tokenizers
+
+
+def _check_usable(data: DataConfig, **parts: TranslationData) -> None:
+    for name, part in parts.items():
         if not len(part):
             raise CorpusError(f"{data.data}: no usable {name} pairs; both sides of a pair must hold text")
-    return train, valid, tokenizers
+
+
+def _shared_tokenizers(
+    config: TrainTranslatorConfig, corpus: Callable[[], datasets.Dataset], resumed: Path | None, world: World
+) -> tuple[Tokenizer, Tokenizer]:
+    """The first process' tokenizers, in all of them."""
+    made = world.lead(lambda: tuple(side.to_bytes() for side in _tokenizers(config, corpus, resumed)))
+    source = Tokenizer.from_bytes(made[0])
+    return source, source if made[0] == made[1] else Tokenizer.from_bytes(made[1])
 
 
 def _corpora(data: DataConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -219,7 +262,7 @@ def _described(config: TrainTranslatorConfig, tokenizers: tuple[Tokenizer, Token
 
 
 def _tokenizers(
-    config: TrainTranslatorConfig, corpus: datasets.Dataset, resumed: Path | None
+    config: TrainTranslatorConfig, pairs: Callable[[], datasets.Dataset], resumed: Path | None
 ) -> tuple[Tokenizer, Tokenizer]:
     """Source and target tokenizer: those of the run that goes on or of the model to start from, given, or trained."""
     if resumed is not None or config.training.initial_model:
@@ -230,6 +273,7 @@ def _tokenizers(
     if options.tokenizer is not None:
         given = Tokenizer.load(options.tokenizer)
         return given, given
+    corpus = pairs()
     if options.joint:
         lines = itertools.chain.from_iterable(zip(_lines(corpus, "source"), _lines(corpus, "target"), strict=True))
         joint = Tokenizer.train(lines, options, seed, languages=2)

@@ -107,6 +107,12 @@ class ClassificationTask:
         share = self.world.share
         return self.examples.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
 
+    def place(self, epoch: int) -> None:
+        """All epochs read the same texts: a checkpoint need not tell where."""
+
+    def go_to(self, epoch: int, place: Any) -> None:
+        """The inverse of `place`."""
+
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one."""
         scores = self._measure(model, self.examples.valid)

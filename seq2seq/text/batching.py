@@ -156,7 +156,8 @@ def batch_order(
     count, limits, seeds = len(source_lengths), (batch_tokens, batch_sentences), [seed % 2**63, epoch]
 
     def whole(_: int) -> list[np.ndarray]:
-        return _sorted_batches(source_lengths, target_lengths, *limits, np.random.default_rng(seeds))
+        rows = np.arange(count)
+        return _sorted_batches(rows, source_lengths, target_lengths, *limits, np.random.default_rng(seeds))
 
     if count <= PART_ROWS:
         return BatchOrder(1, whole)
@@ -168,7 +169,7 @@ def batch_order(
         rows = (starts[:, None] + np.arange(SEGMENT_ROWS)).ravel()
         rows = rows[rows < count]
         sides = source_lengths[rows], target_lengths[rows]
-        return [rows[index] for index in _sorted_batches(*sides, *limits, np.random.default_rng([*seeds, part]))]
+        return _sorted_batches(rows, *sides, *limits, np.random.default_rng([*seeds, part]))
 
     return BatchOrder(len(parts), part_of_it)
 
@@ -204,15 +205,20 @@ class BatchOrder(Sequence[np.ndarray]):
 
 
 def _sorted_batches(
-    source_lengths: np.ndarray, target_lengths: np.ndarray, tokens: int, sentences: int, random: np.random.Generator
+    rows: np.ndarray,
+    source_lengths: np.ndarray,
+    target_lengths: np.ndarray,
+    tokens: int,
+    sentences: int,
+    random: np.random.Generator,
 ) -> list[np.ndarray]:
-    """Batches of like lengths, in random order."""
+    """Rows of like lengths in batches, these in random order; all are views of one array."""
     count = len(source_lengths)
     across = source_lengths + SOURCE_NOISE * random.uniform(-1, 1, count)
     level = np.rint(target_lengths * (1 + TARGET_NOISE * random.uniform(-1, 1, count))).astype(np.int64)
     order = np.lexsort((np.where(level % 2 == 0, across, -across), level))
     longest = np.maximum(source_lengths, target_lengths)[order]
-    batches = _cut(order, longest, tokens, sentences, TILE)
+    batches = _cut(rows[order], longest, tokens, sentences, TILE)
     return [batches[i] for i in random.permutation(len(batches))]
 
 

@@ -1,56 +1,41 @@
-"""Parallel text, whatever holds it, as one memory-mapped table with the columns source and target.
+"""Parallel text, whatever holds it, as one memory-mapped table with the columns source and target, or as a stream.
 
-| what `data` names | what is read |
-| --- | --- |
-| a folder | SPLIT.SOURCE and SPLIT.TARGET (`train.en`, `train.de`), or SPLIT.tsv, .csv, .jsonl, .parquet |
-| a file | .tsv, .csv, .jsonl, .parquet; all of it is the split `train` |
-| a data set folder | what `datasets` saved (`load_from_disk`), or can load from there (`load_dataset`) |
-| a data set id | `load_dataset`; ID:CONFIGURATION where the data set has several (`opus_books:en-fr`) |
-
-Text files may be gzipped (.gz). `tables` tells how rows and columns of a file are found. Nothing is left out here: a
-corpus has the rows of its file, in order.
+`finding` tells what is a corpus, `tables` how rows and columns of a file are found. Text files may be gzipped (.gz).
+Nothing is left out here: a corpus has the rows of its files, in order.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import functools
+import itertools
 import re
-import socket
-import tempfile
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets.table import MemoryMappedTable
 
 from seq2seq.config import DataConfig
-from seq2seq.errors import CorpusError, nearest
+from seq2seq.errors import CorpusError, listed
+from seq2seq.text.cache import cached_table, content_hashes, key_of
+from seq2seq.text.finding import SHARD, Files, find_corpus, same_split
 from seq2seq.text.tables import (
     BLOCK_ROWS,
     LabelledPairs,
     Pairs,
     arrow_pairs,
     line_pairs,
-    nearest_file,
     read_lines,
-    reason,
     split_lines,
     table_ending,
     table_pairs,
 )
 
-__all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names"]
+__all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names", "stream_corpus"]
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Part of the name of cached tables; a change of their layout or of how files are read raises it."""
 
-VALIDATION_NAMES = ("valid", "validation", "val", "dev")
 SCHEMA = pa.schema([("source", pa.string()), ("target", pa.string())])
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -59,9 +44,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def load_corpus(data: DataConfig, split: str) -> datasets.Dataset:
     """The pairs of one split, memory-mapped, all of them, in order.
 
-    The pairs are copied to an Arrow table in the cache directory of `datasets` (HF_DATASETS_CACHE), named by path, size
-    and time of the files and by the options that count; the second time it is only opened. Processes may do so at the
-    same time, and one that is interrupted leaves no half table.
+    The pairs are copied to an Arrow table in the cache directory of `datasets` (HF_DATASETS_CACHE), named by the bytes
+    of the files and by the options that count; the second time it is only opened. Processes may do so at the same time;
+    after an interruption the next one goes on behind the last million pairs that were finished (see `cache`).
 
     Args:
         data: `data`, `source`, `target` and `encoding_errors` count.
@@ -73,11 +58,24 @@ def load_corpus(data: DataConfig, split: str) -> datasets.Dataset:
     Raises:
         CorpusError: Nothing there, no such split or column, sides of unequal length, a damaged file, or no rows at all.
     """
-    found = _find(data)
-    name = _same_split(split, found.splits)
-    if name is None:
-        raise CorpusError(found.missing(split))
-    return found.load(name)
+    part = find_corpus(data).split(split)
+    return _load_files(part, data) if isinstance(part, Files) else _load_data_set(part.load(False), part.name, data)
+
+
+def stream_corpus(data: DataConfig, split: str) -> tuple[Callable[[], datasets.IterableDataset], str]:
+    """What opens a split as a stream, of which nothing is copied or prepared, and its name.
+
+    Args:
+        data: As for `load_corpus`: Parquet or JSONL files, or a data set of the hub.
+        split: As for `load_corpus`.
+
+    Raises:
+        CorpusError: Nothing there, no such split, or files that cannot be read in this way.
+    """
+    part = find_corpus(data).split(split)
+    if isinstance(part, Files):
+        return _stream_files(part), f"{data.data} ({split})"
+    return functools.partial(part.load, True), part.name
 
 
 def split_names(data: DataConfig) -> list[str]:
@@ -86,7 +84,7 @@ def split_names(data: DataConfig) -> list[str]:
     Raises:
         CorpusError: There is no such corpus.
     """
-    return sorted(_find(data).splits)
+    return sorted(find_corpus(data).splits)
 
 
 def has_split(data: DataConfig, split: str) -> bool:
@@ -95,236 +93,75 @@ def has_split(data: DataConfig, split: str) -> bool:
     Raises:
         CorpusError: There is no such corpus.
     """
-    return _same_split(split, _find(data).splits) is not None
+    return same_split(split, find_corpus(data).splits) is not None
 
 
-class _Found(NamedTuple):
-    """A corpus that is there."""
-
-    splits: tuple[str, ...]
-    load: Callable[[str], datasets.Dataset]
-    missing: Callable[[str], str]
-    """What to say when it has no such split."""
-
-
-def _same_split(split: str, present: Iterable[str]) -> str | None:
-    present = list(present)
-    names = [split, *VALIDATION_NAMES] if split in VALIDATION_NAMES else [split]
-    return next((name for name in names if name in present), None)
-
-
-def _find(data: DataConfig) -> _Found:
-    if not data.data:
-        raise CorpusError("no corpus given; name a folder, a file or a data set id with --data")
-    path = Path(os.path.expanduser(data.data))
-    if path.is_file():
-        return _find_file(path, data)
-    if path.is_dir():
-        return _find_folder(path, data)
-    folder, _, configuration = data.data.rpartition(":")
-    if folder and Path(folder).is_dir():
-        return _find_data_set(Path(folder), configuration, data)
-    return _find_hub(data)
-
-
-def _find_file(path: Path, data: DataConfig) -> _Found:
-    if table_ending(path) is None:
-        raise CorpusError(
-            f"{path}: unknown kind of file; expected a name that ends in .tsv, .csv, .jsonl or .parquet, "
-            f"or a folder with train.{data.source} and train.{data.target}"
-        )
-
-    def missing(split: str) -> str:
-        return (
-            f"{path} is a single file, all of it is the split 'train'; there is no {split!r}. Give a folder with "
-            f"train.{table_ending(path)} and {split}.{table_ending(path)}"
-        )
-
-    return _Found(("train",), lambda _: _load_files([path], data), missing)
-
-
-def _find_folder(folder: Path, data: DataConfig) -> _Found:
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        return _find_saved(folder, data)
-    try:
-        names = {entry.name for entry in folder.iterdir() if entry.is_file()}
-    except OSError as error:
-        raise CorpusError(f"cannot read {folder}: {error.strerror}") from None
-    splits, half = _folder_splits(folder, names, data)
-    shards = any(re.search(r"-\d{5}-of-\d{5}", split) for split in splits)
-    if (not splits and not half) or shards:
-        return _find_data_set(folder, None, data)
-
-    def missing(split: str) -> str:
-        only = _same_split(split, half)
-        if only is not None:
-            other = data.target if half[only].name.removesuffix(".gz").endswith("." + data.source) else data.source
-            others = names - {half[only].name}
-            return f"{half[only]} is there, but {only}.{other} is not{nearest(f'{only}.{other}', others)}"
-        return (
-            f"{folder} has no split {split!r}, that is neither {split}.{data.source} with {split}.{data.target} nor "
-            f"{split}.tsv, .csv, .jsonl or .parquet; splits found: {', '.join(sorted(splits)) or 'none'}"
-            + (f" (one side only: {', '.join(sorted(p.name for p in half.values()))})" if half else "")
-            + nearest(split, splits)
-        )
-
-    return _Found(tuple(splits), lambda split: _load_files(splits[split], data), missing)
-
-
-def _folder_splits(
-    folder: Path, names: Iterable[str], data: DataConfig
-) -> tuple[dict[str, list[Path]], dict[str, Path]]:
-    """The files of each split, and of splits of which only one language is there, that file."""
-    sides: list[dict[str, Path]] = [{}, {}]
-    tables: dict[str, Path] = {}
-    for name in sorted(names, reverse=True):  # of x and x.gz, x is what stays
-        plain = name.removesuffix(".gz")
-        for side, language in zip(sides, (data.source, data.target), strict=True):
-            split = plain.removesuffix("." + language)
-            if split and split != plain:
-                side[split] = folder / name
-        if table_ending(Path(name)) is not None:
-            tables[plain.rpartition(".")[0]] = folder / name
-    splits = {split: [table] for split, table in tables.items()}
-    splits.update({split: [sides[0][split], sides[1][split]] for split in sides[0].keys() & sides[1].keys()})
-    half = {split: path for side in sides for split, path in side.items() if split not in splits}
-    return splits, half
-
-
-def _find_saved(folder: Path, data: DataConfig) -> _Found:
-    """What `save_to_disk` of `datasets` wrote."""
-    try:
-        saved = datasets.load_from_disk(str(folder))
-    except Exception as error:
-        raise CorpusError(f"{folder} holds a saved data set that cannot be read: {reason(error)}") from None
-    parts = dict(saved) if isinstance(saved, dict) else {"train": saved}
-    return _Found(
-        tuple(str(name) for name in parts),
-        lambda split: _load_data_set(parts[split], f"{folder} ({split})", data),
-        lambda split: f"{folder} has no split {split!r}; splits found: {', '.join(map(str, parts))}",
-    )
-
-
-def _find_data_set(folder: Path, configuration: str | None, data: DataConfig) -> _Found:
-    """A folder that only `datasets` may know how to load."""
-    try:
-        return _find_builder(str(folder), configuration, data)
-    except Exception as error:
-        names = sorted(os.listdir(folder))
-        holds = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
-        raise CorpusError(
-            f"{folder} holds no corpus: neither train.{data.source} with train.{data.target} "
-            f"({' and '.join(data.flags)} name them), nor train.tsv, .csv, .jsonl or .parquet; it holds {holds}. "
-            f"Nor can `datasets` load it: {_builder_reason(error)}"
-        ) from None
-
-
-def _find_hub(data: DataConfig) -> _Found:
-    path = Path(os.path.expanduser(data.data))
-    absent = f"{data.data}: no such file or folder{nearest_file(path)}"
-    name, _, configuration = data.data.partition(":")
-    # An id is NAME or OWNER/NAME; where OWNER is a folder here, a file in it was meant.
-    an_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and table_ending(path) is None
-    if not an_id or ("/" in name and path.parent.is_dir()):
-        raise CorpusError(absent)
-    if not _hub_in_reach() and not (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir():
-        raise CorpusError(f"{absent}; nor can a data set of this name be loaded: the hub is out of reach")
-    try:
-        return _find_builder(name, configuration or None, data)
-    except Exception as error:
-        raise CorpusError(f"{absent}; nor can a data set of this name be loaded: {_builder_reason(error)}") from None
-
-
-def _hub_in_reach() -> bool:
-    """Whether the hub's name resolves; asking `datasets` without network takes it half a minute of retries."""
-    if urllib.request.getproxies():
-        return True  # the proxy resolves names
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(datasets.config.HF_ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
-
-
-def _builder_reason(error: Exception) -> str:
-    text = reason(error)
-    return f"{text} Name a configuration after a colon, as in DATA:NAME" if "onfig name is missing" in text else text
-
-
-def _find_builder(name: str, configuration: str | None, data: DataConfig) -> _Found:
-    splits = datasets.get_dataset_split_names(name, configuration)
-
-    def load(split: str) -> datasets.Dataset:
-        try:
-            part = datasets.load_dataset(name, configuration, split=split)
-        except Exception as error:
-            raise CorpusError(f"{data.data}: split {split!r} cannot be loaded: {reason(error)}") from None
-        return _load_data_set(part, f"{data.data} ({split})", data)
-
-    return _Found(
-        tuple(splits),
-        load,
-        lambda split: f"{data.data} has no split {split!r}; splits found: {', '.join(splits)}{nearest(split, splits)}",
-    )
-
-
-def _load_files(paths: list[Path], data: DataConfig) -> datasets.Dataset:
-    """One table with two columns, or two files of lines."""
-    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    key = _key([states], data)
+def _load_files(files: Files, data: DataConfig) -> datasets.Dataset:
+    """Tables with two columns, one after the other, or two files of lines."""
+    paths = files.paths
+    kinds = [("lines" if files.lines else table_ending(path), path.suffix == ".gz") for path in paths]
+    _check_shards(files)
 
     def pairs() -> Pairs:
-        return line_pairs(paths[0], paths[1], data) if len(paths) == 2 else table_pairs(paths[0], data)
+        if files.lines:
+            return line_pairs(paths[0], paths[1], data)
+        return itertools.chain.from_iterable(table_pairs(path, data) for path in paths)
 
-    return _cached(key, pairs, " and ".join(str(path) for path in paths), data)
+    name = " and ".join(map(str, paths)) if len(paths) <= 2 else f"{paths[0]} and {len(paths) - 1} more"
+    return _cached([content_hashes(paths), kinds], pairs, name, data)
+
+
+def _stream_files(files: Files) -> Callable[[], datasets.IterableDataset]:
+    paths, endings = files.paths, {"lines" if files.lines else table_ending(path) for path in files.paths}
+    kind = {"parquet": "parquet", "jsonl": "json"}.get(str(endings.pop())) if len(endings) == 1 else None
+    if kind is None:
+        raise CorpusError(
+            f"{paths[0]}: --streaming reads Parquet files, JSONL files and data sets of the hub; leave the option out, "
+            "this corpus is prepared then, on disk and in little memory too"
+        )
+    _check_shards(files)
+    named = {"train": [str(path.resolve()) for path in paths]}
+    return functools.partial(datasets.load_dataset, kind, data_files=named, split="train", streaming=True)
+
+
+def _check_shards(files: Files) -> None:
+    """Makes sure that no shard of a table is missing, and none there twice."""
+    paths = files.paths
+    found = [match for match in (SHARD.search(path.name) for path in paths) if match]
+    count = max((int(match[2]) for match in found), default=0)
+    if found and sorted(int(match[1]) for match in found) != list(range(count)):
+        raise CorpusError(
+            f"{paths[0]} is one of {count} shards, of which {len(found)} are there: {listed(p.name for p in paths)}; "
+            "expected each of them once"
+        )
 
 
 def _load_data_set(part: datasets.Dataset, name: str, data: DataConfig) -> datasets.Dataset:
-    key = _key([name, part._fingerprint], data)
     schema = part.features.arrow_schema  # with the names of classes
 
     def pairs() -> Pairs:
         tables = (table.cast(schema) for table in part.with_format("arrow").iter(batch_size=BLOCK_ROWS))
         return arrow_pairs(tables, schema, name, data)
 
-    return _cached(key, pairs, name, data)
+    return _cached([part._fingerprint], pairs, name, data)
 
 
-def _key(origin: list[Any], data: DataConfig) -> str:
+def _cached(origin: list[Any], pairs: Callable[[], Pairs], name: str, data: DataConfig) -> datasets.Dataset:
+    """The table of these pairs, written first where there is none."""
     several = data.separator if isinstance(data, LabelledPairs) else None
-    parts = [CACHE_FORMAT, *origin, data.source, data.target, data.encoding_errors, several]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    key = key_of(CACHE_FORMAT, origin, data.source, data.target, data.encoding_errors, several)
 
+    def blocks(start: int) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for block in pairs():
+            if rows >= start:
+                columns = [_text_array(column, rows, name, data) for column in block]
+                yield pa.record_batch(columns, schema=SCHEMA)
+            rows += len(block[0])
+        if rows == 0:
+            raise CorpusError(f"{name}: the corpus is empty, there is not one row")
 
-def _cached(key: str, pairs: Callable[[], Pairs], name: str, data: DataConfig) -> datasets.Dataset:
-    """The table of that key, written first where there is none."""
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seq2seq" / "pairs"
-    path = folder / f"{key}.arrow"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f"{key}.", suffix=".tmp")
-        try:
-            with open(handle, "wb") as stream:
-                rows = _write(stream, pairs(), name, data)
-            if rows == 0:
-                raise CorpusError(f"{name}: the corpus is empty, there is not one row")
-            os.chmod(temporary, 0o644)  # mkstemp lets nobody else read a cache that may be shared
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return datasets.Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=key)
-
-
-def _write(stream: BinaryIO, pairs: Pairs, name: str, data: DataConfig) -> int:
-    """Writes blocks of rows as an Arrow stream; returns the number of rows."""
-    rows = 0
-    with pa.ipc.new_stream(stream, SCHEMA) as writer:
-        for block in pairs:
-            columns = [_text_array(column, rows, name, data) for column in block]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-            rows += len(columns[0])
-    return rows
+    return cached_table("pairs", key, SCHEMA, blocks)
 
 
 def _text_array(texts: Sequence[str], before: int, name: str, data: DataConfig) -> pa.Array:

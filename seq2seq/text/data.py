@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from seq2seq.text.batching import Batch, Specials, flatten, make_batch
+from seq2seq.text.batching import Batch, BatchOrder, Specials, batch_order, flatten, make_batch
+from seq2seq.text.cache import cache_folder, cached_table, key_of
+from seq2seq.text.tables import BLOCK_ROWS
 from seq2seq.text.tokenizer import Tokenizer
 
-TOKENS_FORMAT = 1
+TOKENS_FORMAT = 2
 """Part of the name of cached token files; a change of their layout raises it."""
 
 T = TypeVar("T")
@@ -25,7 +27,10 @@ WHOLE = slice(None)
 """All examples of a batch."""
 
 AHEAD = 4
-"""Batches made while the model works on the one before."""
+"""What a thread has made at most that nobody has asked for yet, such as batches while the model works."""
+
+KEPT = np.dtype([("row", "<i8"), ("source", "<i4"), ("target", "<i4")])
+"""A pair that is used: its row in the corpus, and the ids of its sides, EOS counted."""
 
 
 class BatchSource(ABC, Generic[T]):
@@ -81,26 +86,25 @@ class BatchSource(ABC, Generic[T]):
 
 
 class TranslationData(BatchSource[Batch]):
-    """A tokenised corpus: ids in Arrow files, memory-mapped, of which only lengths and row numbers are in memory."""
+    """A tokenised corpus: ids, lengths and row numbers in memory-mapped files, so that memory does not grow with it."""
 
     def __init__(
         self,
         corpus: datasets.Dataset,
         tokens: datasets.Dataset,
         tokenizers: tuple[Tokenizer, Tokenizer],
-        rows: np.ndarray,
-        lengths: tuple[np.ndarray, np.ndarray],
+        kept: np.ndarray,
         dropped: dict[str, int],
     ) -> None:
         """See `prepare`, which makes one."""
         self._corpus = corpus.with_format("arrow")
         self._tokens = tokens
-        self._rows = rows
+        self._rows = kept["row"]
         self.source_tokenizer, self.target_tokenizer = tokenizers
-        self.source_lengths = lengths[0]
-        """(N,) int32: ids of each source and EOS."""
-        self.target_lengths = lengths[1]
-        """(N,) int32: ids of each target and EOS."""
+        self.source_lengths = kept["source"]
+        """(N,) int32, memory-mapped: ids of each source and EOS."""
+        self.target_lengths = kept["target"]
+        """(N,) int32, memory-mapped: ids of each target and EOS."""
         self.dropped = dropped
         """Number of pairs of the corpus left out, by reason."""
 
@@ -112,6 +116,7 @@ class TranslationData(BatchSource[Batch]):
         target_tokenizer: Tokenizer,
         max_length: int,
         drop_empty: bool,
+        threads: int = 1,
     ) -> TranslationData:
         """Tokenises a corpus, or finds it tokenised in the cache of `datasets`.
 
@@ -121,21 +126,43 @@ class TranslationData(BatchSource[Batch]):
             target_tokenizer: For the column target.
             max_length: Pairs with more ids than this on either side are left out; 0: no limit.
             drop_empty: Leave out pairs with no ids on either side.
+            threads: How many tokenise.
         """
-        tokens = tokenise(corpus, {"source": source_tokenizer, "target": target_tokenizer})
-        lengths = [list_lengths(tokens, column) for column in ("source", "target")]
-        shortest, longest = np.minimum(*lengths), np.maximum(*lengths)
-        empty = (shortest == 0) & drop_empty
-        long = (longest > max_length) & ~empty & (max_length > 0)
-        rows = np.flatnonzero(~(empty | long))
-        return cls(
-            corpus,
-            tokens,
-            (source_tokenizer, target_tokenizer),
-            rows,
-            (lengths[0][rows] + 1, lengths[1][rows] + 1),
-            {"empty side": int(empty.sum()), f"more than {max_length} pieces": int(long.sum())},
-        )
+        tokens = tokenise(corpus, {"source": source_tokenizer, "target": target_tokenizer}, threads)
+        return cls.of(corpus, tokens, (source_tokenizer, target_tokenizer), max_length, drop_empty)
+
+    @classmethod
+    def of(
+        cls,
+        corpus: datasets.Dataset,
+        tokens: datasets.Dataset,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        max_length: int,
+        drop_empty: bool,
+    ) -> TranslationData:
+        """The same of a corpus that is tokenised.
+
+        Args:
+            corpus: Columns source and target.
+            tokens: Their ids, row by row, in Arrow format.
+            tokenizers: Of source and target.
+            max_length: As for `prepare`.
+            drop_empty: As for `prepare`.
+        """
+        return cls(corpus, tokens, tokenizers, *kept_pairs(tokens, max_length, drop_empty))
+
+    def order(self, epoch: int, *, batch_tokens: int, batch_sentences: int, seed: int) -> BatchOrder:
+        """The batches of an epoch, see `batch_order`."""
+        return batch_order(
+            self.source_lengths, self.target_lengths,
+            batch_tokens=batch_tokens, batch_sentences=batch_sentences, seed=seed, epoch=epoch,
+        )  # fmt: skip
+
+    def place(self, epoch: int) -> None:
+        """All epochs read the same pairs: a checkpoint need not tell where."""
+
+    def go_to(self, epoch: int, place: Any) -> None:
+        """The inverse of `place`."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -168,14 +195,14 @@ class TranslationData(BatchSource[Batch]):
         return Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
 
 
-def ahead(make: Callable[[int], T], positions: Sequence[int]) -> Iterator[T]:
-    """What `make` gives for each position, in order, made by a thread that keeps a few ahead."""
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+def ahead(make: Callable[[int], T], positions: Sequence[int], threads: int = 1) -> Iterator[T]:
+    """What `make` gives for each position, in order, made by threads that keep a few ahead."""
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="ahead")
     made: deque[Future[T]] = deque()
     try:
         for position in positions:
             made.append(pool.submit(make, position))
-            if len(made) > AHEAD:
+            if len(made) > AHEAD * threads:
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()
@@ -183,41 +210,71 @@ def ahead(make: Callable[[int], T], positions: Sequence[int]) -> Iterator[T]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def tokenise(corpus: datasets.Dataset, tokenizers: Mapping[str, Tokenizer]) -> datasets.Dataset:
-    """Columns of text as lists of int32 ids, row by row those of the corpus, in Arrow format; cached.
+def tokenise(corpus: datasets.Dataset, tokenizers: Mapping[str, Tokenizer], threads: int = 1) -> datasets.Dataset:
+    """Columns of text as lists of int32 ids, row by row those of the corpus, in Arrow format; cached (see `cache`).
 
     Args:
         corpus: With a column of each name in `tokenizers`.
         tokenizers: Of each column that is wanted.
+        threads: How many work at it; the result is the same. SentencePiece holds Python's lock for a tenth of the time.
     """
-    schema = datasets.Features({column: datasets.Sequence(datasets.Value("int32")) for column in tokenizers})
+    key = key_of(TOKENS_FORMAT, corpus._fingerprint, [(name, used.fingerprint) for name, used in tokenizers.items()])
+    texts = corpus.with_format("arrow")
 
-    def encode(table: pa.Table) -> pa.Table:
-        columns = {}
-        for column, tokenizer in tokenizers.items():
-            ids, lengths = flatten(tokenizer.encode(table[column].to_pylist()))
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            columns[column] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32)))
-        return pa.table(columns)
+    def encode(start: int) -> pa.RecordBatch:
+        return token_ids(texts[start : start + BLOCK_ROWS], tokenizers)
 
-    name = datasets.fingerprint.Hasher.hash(
-        [TOKENS_FORMAT, corpus._fingerprint, *((name, used.fingerprint) for name, used in tokenizers.items())]
-    )
-    # Named here, not by `map`, which would write beside the corpus: a data set folder of the user's may be read-only.
-    cache = Path(datasets.config.HF_DATASETS_CACHE) / "seq2seq" / "tokens"
-    cache.mkdir(parents=True, exist_ok=True)
-    tokens = corpus.with_format("arrow").map(
-        encode,
-        batched=True,
-        batch_size=1000,
-        features=schema,
-        remove_columns=[column for column in corpus.column_names if column not in schema],
-        cache_file_name=str(cache / f"{name}.arrow"),
-        load_from_cache_file=True,
-        new_fingerprint=name,
-        desc="Tokenising",
-    )
-    return tokens.with_format("arrow")
+    def blocks(start: int) -> Iterator[pa.RecordBatch]:
+        return ahead(encode, range(start, len(corpus), BLOCK_ROWS), threads)
+
+    return cached_table("tokens", key, ids_schema(tokenizers), blocks).with_format("arrow")
+
+
+def ids_schema(columns: Iterable[str]) -> pa.Schema:
+    """Columns of lists of int32."""
+    return pa.schema([(column, pa.list_(pa.int32())) for column in columns])
+
+
+def token_ids(texts: pa.Table, tokenizers: Mapping[str, Tokenizer]) -> pa.RecordBatch:
+    """Columns of text as lists of ids, those that `tokenizers` names."""
+    columns = []
+    for column, tokenizer in tokenizers.items():
+        ids, lengths = flatten(tokenizer.encode(texts[column].to_pylist()))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids.astype(np.int32))))
+    return pa.record_batch(columns, schema=ids_schema(tokenizers))
+
+
+def kept_pairs(tokens: datasets.Dataset, max_length: int, drop_empty: bool) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows are worth training on, and how many are not, by reason.
+
+    Args:
+        tokens: Columns source and target of lists of ids.
+        max_length: Most ids on either side; 0: no limit.
+        drop_empty: Leave out pairs with no ids on either side.
+
+    Returns:
+        (N,) records of `KEPT`, in a file that is memory-mapped and gone with the process: memory does not grow with N.
+    """
+    dropped = Counter({"empty side": 0, f"more than {max_length} pieces": 0})
+    count = 0
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache_folder()) as file:  # not where other temporary files lie: that may be memory
+        start = 0
+        for chunks in zip(*(tokens.data.column(column).chunks for column in ("source", "target")), strict=True):
+            source, target = (np.diff(chunk.offsets.to_numpy()) for chunk in chunks)
+            shortest, longest = np.minimum(source, target), np.maximum(source, target)
+            empty = (shortest == 0) & drop_empty
+            long = (longest > max_length) & ~empty & (max_length > 0)
+            rows = np.flatnonzero(~(empty | long))
+            records = np.empty(len(rows), KEPT)
+            records["row"], records["source"], records["target"] = start + rows, source[rows] + 1, target[rows] + 1
+            file.write(records.tobytes())
+            dropped.update({"empty side": int(empty.sum()), f"more than {max_length} pieces": int(long.sum())})
+            start, count = start + len(source), count + len(rows)
+        file.flush()
+        kept = np.asarray(np.memmap(file, KEPT, mode="r")) if count else np.empty(0, KEPT)
+    return kept, dict(dropped)
 
 
 def list_lengths(tokens: datasets.Dataset, column: str) -> np.ndarray:

@@ -55,6 +55,12 @@ class Task(Protocol):
     def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
         """Those batches from position `start` on, or this process' shares of them (None where it has none)."""
 
+    def place(self, epoch: int) -> Any:
+        """What a checkpoint keeps (JSON) so that an epoch's text is found again; None where nothing is needed."""
+
+    def go_to(self, epoch: int, place: Any) -> None:
+        """The inverse of `place`, in a run that goes on."""
+
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Scores of a model in evaluation mode, all processes working together; prints samples itself."""
 
@@ -315,6 +321,7 @@ class Trainer:
         self.progress.seconds = self._seconds()
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         values = {"progress": vars(self.progress), "window": self.window.to_json(), "batches": self.batches}
+        values["place"] = self.task.place(self.progress.epoch)
         save_training_state(
             self.directory, self.progress.step, TrainingState(tensors | self.optimization.state(), values)
         )
@@ -341,6 +348,7 @@ class Trainer:
         self.progress = restored(Progress, state.values.get("progress"))
         self.window = restored(Window, state.values.get("window", {}))
         self.batches = state.values.get("batches")
+        self.task.go_to(self.progress.epoch, state.values.get("place"))
         if self.world.leads:
             self.log.cut(self.progress.log_bytes)
         return True
