@@ -13,8 +13,8 @@ Dashed: the expected law, through a measured point, with no other constant of it
 
 corpus      The embedded corpus with numbers before its sentences, 10,000 pairs to --pairs. Reading, tokenising and
             ordering an epoch: linear, through the last point. Seconds a step: constant, through the first. Memory of
-            its own (without mapped files, which the system takes back): the first point's, and so many bytes for each
-            pair more as the arrays hold.
+            its own (without mapped files, which the system takes back): the last point's, for no array is as long as
+            the corpus.
 processes   One thread each; the batch is dealt among them. Seconds for 1,000 target tokens: divided by them until
             cores run out. Memory of the largest process: constant.
 length      16 sentences of one length. Seconds a step: operations, those of the attention grow with the square. Memory:
@@ -64,9 +64,6 @@ LABELS = {
 }
 SENTENCES = {"length": 16, "vocabulary": USUAL["batch"]}
 """In a batch, which does not change along an axis."""
-PREPARING_BYTES, HELD_BYTES = 43, 16
-"""A pair: lengths before and after filtering, their minimum and maximum, masks and row numbers while a corpus is
-prepared; row number and two lengths from then on."""
 ROUNDS, STEPS = 3, 10
 """What is measured on a corpus; one more round warms up. By several processes: as many steps, a figure a round."""
 IDLE = 0.05
@@ -138,7 +135,9 @@ def measure_corpus(pairs: int) -> Point:
             options = TokenizerConfig(vocab_size=USUAL["vocabulary"])
             tokenizer = Tokenizer.train([*few["source"], *few["target"]], options, seed=1)
             times.append(time.perf_counter())
-            data = TranslationData.prepare(corpus, tokenizer, tokenizer, max_length=200, drop_empty=True)
+            data = TranslationData.prepare(
+                corpus, tokenizer, tokenizer, max_length=200, drop_empty=True, threads=usable_cores()
+            )
             times.append(time.perf_counter())
         device = choose_device("auto")
         model = TranslationModel(MODEL, tokenizer.vocab_size, tokenizer.vocab_size, joint=True).to(device)
@@ -240,9 +239,9 @@ def constant(line: Line, x: float) -> float:
     return line[0][1]
 
 
-def bytes_a_pair(number: float) -> Law:
-    """The first point's, and so many bytes for each pair beyond."""
-    return lambda line, x: line[0][1] + number * (x - line[0][0]) / 2**20
+def level(line: Line, x: float) -> float:
+    """The last point's: a small corpus is ordered as one, a large one a million pairs at a time."""
+    return line[-1][1]
 
 
 def through_ends(line: Line, x: float) -> float:
@@ -286,8 +285,8 @@ CURVES = [
     Curve("corpus", "tokenise_seconds", "tokenising", proportional, "s"),
     Curve("corpus", "order_seconds", "ordering an epoch", proportional, "s"),
     Curve("corpus", "step_seconds", "a step", constant, "s"),
-    Curve("corpus", "preparing_mb", "own memory, preparing", bytes_a_pair(PREPARING_BYTES), "MiB"),
-    Curve("corpus", "memory_mb", "own memory, training", bytes_a_pair(HELD_BYTES), "MiB"),
+    Curve("corpus", "preparing_mb", "own memory, preparing", level, "MiB"),
+    Curve("corpus", "memory_mb", "own memory, training", level, "MiB"),
     Curve("processes", "thousand_seconds", "1,000 target tokens", divided, "s"),
     Curve("processes", "memory_mb", "memory of a process", constant, "MiB"),
     Curve("length", "step_seconds", "a step", by_length, "s"),
