@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from typing import Any
 
 import torch
 
@@ -82,7 +83,7 @@ def bound_kernel_caches() -> None:
     dozen; with AMX it is worth half a gigabyte to have those of the shapes of an epoch at hand. Settings that are in
     the environment already are left as they are.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 has no such function
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 has no such function
     kernels = AMX_KERNELS if capabilities.get("amx_tile") else KERNELS
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, str(kernels))
