@@ -327,7 +327,7 @@ def draw(results: dict[str, Point], path: Path) -> None:
             panel.set_xlim(0.8 * VALUES[axis][0], 1.2 * VALUES[axis][-1])
         panel.xaxis.set_major_formatter(lambda value, _: short(value))
         panel.minorticks_off()
-        if (axis, unit) == ("corpus", "s"):
+        if (axis, unit) == ("corpus", "s") and len(panel.lines) > 1:
             panel.set_yscale("log")
         else:
             panel.set_ylim(bottom=0)
