@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import ConfigError
 from seq2seq.text import batching
-from seq2seq.text.batching import batch_order, collate, length_batches
+from seq2seq.text.batching import TILE, batch_order, collate, length_batches
 
 SPECIALS = {"source_eos": 3, "target_bos": 2, "target_eos": 4, "source_pad": 0, "target_pad": 9}
 
@@ -152,6 +152,16 @@ def test_lengths_are_alike_within_a_batch_and_mixed_between_batches():
     assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.25
 
 
+def test_batches_hold_whole_tiles_of_sentences():
+    """Few sizes of batches where the budget decides; where the number of sentences is given, that number."""
+    sides = lengths(20_000)
+    sizes = [len(batch) for batch in order(sides, batch_tokens=2000)]
+    odd = [size for size in sizes if size % TILE and size >= 2 * TILE]
+    assert len(sizes) > 50 and len(odd) <= 1  # the last one in order of length takes what is left
+    sizes = [len(batch) for batch in order(sides, batch_tokens=2000, batch_sentences=30)]
+    assert max(sizes) == 30 and sizes.count(30) > len(sizes) / 2
+
+
 def test_many_pairs_are_ordered_quickly():
     sides = lengths(200_000, longest=200)
     best = float("inf")
@@ -159,7 +169,7 @@ def test_many_pairs_are_ordered_quickly():
         start = time.perf_counter()
         batches = order(sides, batch_tokens=3000, epoch=epoch)
         best = min(best, time.perf_counter() - start)
-    assert len(batches) < 1.11 * np.maximum(*sides).sum() / 3000
+    assert len(batches) < 1.1 * np.maximum(*sides).sum() / 3000
     assert best < 3  # about 0.1 s on an idle core
 
 

@@ -81,7 +81,7 @@ def test_kernels_of_many_shapes_do_not_pile_up() -> None:
 
     if not sys.platform.startswith("linux") or (plain := growth("plain")) < 200:
         pytest.skip("bfloat16 products here compile no kernels")
-    if getattr(torch.cpu, "get_capabilities", dict)().get("amx_tile"):
+    if hardware.has_amx():
         pytest.skip("AMX kernels are kept, for they take long to compile")
     assert growth("bound") < plain / 2
 

@@ -46,7 +46,6 @@ from seq2seq.app.environment import commit, processor
 from seq2seq.config import DataConfig, OptimizationConfig, TokenizerConfig
 from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, usable_cores, use_threads
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import batch_order
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- growth -->", "<!-- end of growth -->"
@@ -141,11 +140,10 @@ def measure_corpus(pairs: int) -> Point:
             times.append(time.perf_counter())
         device = choose_device("auto")
         model = TranslationModel(MODEL, tokenizer.vocab_size, tokenizer.vocab_size, joint=True).to(device)
-        lengths = data.source_lengths, data.target_lengths
         limits = {"batch_tokens": 0, "batch_sentences": USUAL["batch"]}
         start = time.perf_counter()
         with OwnMemory() as training:
-            order = batch_order(*lengths, **limits, seed=1, epoch=0)
+            order = data.order(0, **limits, seed=1)
             ordered = time.perf_counter() - start
             # an epoch's batches are shuffled: the first ones are a sample of the corpus
             tokens, batches = [], data.batches(order[: (ROUNDS + 1) * STEPS], seed=1, epoch=0)

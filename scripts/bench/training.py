@@ -24,7 +24,7 @@ from seq2seq.app.train import build_model, prepare_data
 from seq2seq.config import ModelConfig, OptimizationConfig
 from seq2seq.nn.hardware import choose_device, choose_precision, keep_memory, precision_name, use_threads
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import Batch, batch_order
+from seq2seq.text.batching import Batch
 from seq2seq.training.optim import Optimization
 
 PEER_SIZES = [
@@ -117,10 +117,8 @@ def main() -> None:
     precision = choose_precision(training.precision, device)
     train, _, tokenizers = prepare_data(options, None)
     model = build_model(options, tokenizers).to(device)
-    order = batch_order(
-        train.source_lengths, train.target_lengths,
-        batch_tokens=training.batch_tokens, batch_sentences=training.batch_sentences, seed=training.seed, epoch=0,
-    )  # fmt: skip
+    limits = {"batch_tokens": training.batch_tokens, "batch_sentences": training.batch_sentences}
+    order = train.order(0, **limits, seed=training.seed)
     start = time.perf_counter()
     batches = list(train.batches(order[: STEPS * (ROUNDS + 1)], seed=1, epoch=0))
     data_seconds = (time.perf_counter() - start) / len(batches)

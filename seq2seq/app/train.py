@@ -22,7 +22,7 @@ from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import Batch, batch_order
+from seq2seq.text.batching import Batch
 from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
@@ -87,10 +87,7 @@ class TranslationTask:
         """Loss a token in nats over the validation set; BLEU and chrF of greedy translations; prints two of them."""
         assert isinstance(model, TranslationModel)
         training = self.config.training
-        order = batch_order(
-            self.valid.source_lengths, self.valid.target_lengths,
-            batch_tokens=max(training.batch_tokens, 1000), batch_sentences=0, seed=0, epoch=0,
-        )  # fmt: skip
+        order = self.valid.order(0, batch_tokens=max(training.batch_tokens, 1000), batch_sentences=0, seed=0)
         total, tokens = 0.0, 0.0
         for batch in filter(None, self.valid.batches(order[self.world.share])):
             loss, count = model.loss(batch.to(self.device))
@@ -216,9 +213,13 @@ def _shared_tokenizers(
     config: TrainTranslatorConfig, corpus: Callable[[], datasets.Dataset], resumed: Path | None, world: World
 ) -> tuple[Tokenizer, Tokenizer]:
     """The first process' tokenizers, in all of them."""
-    made = world.lead(lambda: tuple(side.to_bytes() for side in _tokenizers(config, corpus, resumed)))
-    source = Tokenizer.from_bytes(made[0])
-    return source, source if made[0] == made[1] else Tokenizer.from_bytes(made[1])
+    return _both(*world.lead(lambda: tuple(side.to_bytes() for side in _tokenizers(config, corpus, resumed))))
+
+
+def _both(source: bytes, target: bytes) -> tuple[Tokenizer, Tokenizer]:
+    """Source and target tokenizer; one that serves both is made once."""
+    first = Tokenizer.from_bytes(source)
+    return first, first if source == target else Tokenizer.from_bytes(target)
 
 
 def _corpora(data: DataConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -267,8 +268,7 @@ def _tokenizers(
     """Source and target tokenizer: those of the run that goes on or of the model to start from, given, or trained."""
     if resumed is not None or config.training.initial_model:
         saved = checkpoint.read_tokenizers(resumed or Path(config.training.initial_model))
-        source = Tokenizer.from_bytes(saved["source"])
-        return source, source if saved["source"] == saved["target"] else Tokenizer.from_bytes(saved["target"])
+        return _both(saved["source"], saved["target"])
     options, seed = config.tokenizer, config.training.seed
     if options.tokenizer is not None:
         given = Tokenizer.load(options.tokenizer)

@@ -76,6 +76,12 @@ def keep_memory() -> bool:
     return bool(larger) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def has_amx() -> bool:
+    """Whether this processor has AMX's matrix unit, as far as PyTorch tells (2.6 does not)."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_tile"))
+
+
 def bound_kernel_caches() -> None:
     """Keeps oneDNN from holding a compiled kernel for each of thousands of batch shapes, if called before its first.
 
@@ -83,8 +89,7 @@ def bound_kernel_caches() -> None:
     dozen; with AMX it is worth half a gigabyte to have those of the shapes of an epoch at hand. Settings that are in
     the environment already are left as they are.
     """
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 has no such function
-    kernels = AMX_KERNELS if capabilities.get("amx_tile") else KERNELS
+    kernels = AMX_KERNELS if has_amx() else KERNELS
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, str(kernels))
 
