@@ -80,6 +80,12 @@ def test_a_table_of_few_points(growth, lawful):
     assert "|" not in growth.table({})
 
 
+def test_a_picture_before_all_is_measured(growth, lawful, tmp_path):
+    """A panel without points cannot have a logarithmic axis."""
+    growth.draw({key: point for key, point in lawful.items() if key.startswith("length")}, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text().startswith("<?xml")
+
+
 def test_operations_by_hand(growth):
     """E 256, C 512, H 512, A 512: 2.2 million products a token beside the output layer's E x V."""
     ratio = growth.by_products([(2_000, 1.0)], 64_000)
