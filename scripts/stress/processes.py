@@ -1,14 +1,18 @@
 #!/usr/bin/env python
 """Training by several processes: the same losses as one, two hosts, and processes killed in the middle.
 
-    python scripts/stress/processes.py [--checks equal killed hosts speed] [--steps 200] [--kills 10] [--data DIR]
+    python scripts/stress/processes.py [--checks equal streamed killed hosts] [--steps 200] [--kills 10]
+    python scripts/stress/processes.py --checks speed --data DIR [--batch-tokens 1500 6000]
 
 equal   1, 2 and 4 processes, without dropout, --steps steps on the embedded corpus: largest difference of a step's loss
-        (at most 1e-4 expected) and BLEU of the three models.
+        (at most 1e-4 expected) and BLEU of the three models (at most 0.3 apart).
+streamed
+        The same from a stream, of which each process takes its share.
 killed  Two processes; one of them, in turn, gets SIGKILL after a random step, and the launcher starts the job anew:
         seconds until it takes its next step, and whether it ends bit for bit like the unbroken one.
 hosts   The same in two network namespaces with a cable between them, one launcher in each (Linux, as root).
-speed   Two processes of one thread against one process of two threads: target tokens a second of `--data`, in turns.
+speed   Two processes of one thread against one process of two threads: target tokens a second of `--data`, in turns,
+        for each size of a step's batch.
 
 Prints a table for each; exit code 1 where something is not as expected.
 """
@@ -37,6 +41,7 @@ TRAIN = [
     *("--threads", "1", "--log-every", "1", "--validation-sentences", "40", "--learning-rate", "0.006", *SIZES),
 ]
 DRY = ["--dropout", "0", "--dropout-embedding", "0", "--dropout-readout", "0"]
+STREAM = ["--streaming", "--stream-buffer", "300", "--max-epochs", "0"]
 LIMIT = 900.0
 """Seconds that a job may take."""
 SOON = 60.0
@@ -99,24 +104,34 @@ def digest(output: Path, step: int) -> str:
     return hashlib.sha256((output / f"training_state/step-{step:09d}/tensors.safetensors").read_bytes()).hexdigest()
 
 
-def check_equal(data: Path, work: Path, steps: int) -> bool:
+def check_equal(data: Path, work: Path, steps: int, *options: str) -> bool:
     """1, 2 and 4 processes."""
     runs = {}
     for processes in (1, 2, 4):
         output = work / f"equal{processes}"
-        words = train(data, output, *DRY, "--max-steps", str(steps), "--validate-every", str(steps))
-        ended(started(launched(processes, words)))
+        words = train(data, output, *DRY, "--max-steps", str(steps), "--validate-every", str(steps), *options)
+        ended(started(launched(processes, [*words, "--overwrite"])))
         runs[processes] = logged(output)
     losses = {n: [line["loss"] for line in lines if "loss" in line] for n, lines in runs.items()}
+    bleu = {n: lines[-1]["valid"]["bleu"] for n, lines in runs.items()}
     good = True
     say(f"{'processes':>9}  {'largest difference of a loss':>28}  {'last loss':>9}  {'valid loss':>10}  {'BLEU':>6}")
     for processes, lines in runs.items():
         apart = max(abs(a - b) for a, b in zip(losses[processes], losses[1], strict=True))
-        valid = lines[-1]["valid"]
-        good &= apart <= 1e-4
-        say(f"{processes:>9}  {apart:>28.1e}  {losses[processes][-1]:>9.4f}  {valid['loss']:>10.4f}  "
-              f"{valid['bleu']:>6.2f}")  # fmt: skip
+        good &= apart <= 1e-4 and abs(bleu[processes] - bleu[1]) <= 0.3
+        say(f"{processes:>9}  {apart:>28.1e}  {losses[processes][-1]:>9.4f}  {lines[-1]['valid']['loss']:>10.4f}  "
+              f"{bleu[processes]:>6.2f}")  # fmt: skip
     return good
+
+
+def streamed(data: Path, folder: Path) -> Path:
+    """A folder of lines as JSONL, which can be read as a stream."""
+    folder.mkdir()
+    for split in ("train", "valid"):
+        sides = [(data / f"{split}.{side}").read_text(encoding="utf-8").splitlines() for side in ("en", "fr")]
+        rows = [json.dumps({"en": source, "fr": target}) for source, target in zip(*sides, strict=True)]
+        (folder / f"{split}.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return folder
 
 
 def processes_of(launcher: int) -> dict[int, int]:
@@ -216,17 +231,18 @@ def check_hosts(data: Path, work: Path, steps: int) -> bool:
     return apart <= 1e-4
 
 
-def check_speed(data: Path, work: Path, source: str, target: str) -> bool:
+def check_speed(data: Path, work: Path, source: str, target: str, batch_tokens: int) -> bool:
     """Threads or processes."""
     options = ["--config", str(ROOT / "configs" / "multi30k.yaml"), "--source", source, "--target", target,
                "--max-steps", "120", "--validate-every", "1000", "--validation-sentences", "1", "--log-every", "60",
-               "--overwrite"]  # fmt: skip
+               "--batch-tokens", str(batch_tokens), "--overwrite"]  # fmt: skip
     speeds: dict[str, list[float]] = {"1 process x 2 threads": [], "2 processes x 1 thread": []}
     for _ in range(3):
         for name, processes in zip(speeds, (1, 2), strict=True):
             words = ["train", "--data", str(data), "--output", str(work / "speed"), *options]
             ended(started(launched(processes, [*words, "--threads", str(3 - processes)])))
             speeds[name].append([line["tokens_per_second"] for line in logged(work / "speed") if "loss" in line][-1])
+    say(f"batches of {batch_tokens:,} tokens")
     for name, found in speeds.items():
         say(f"{name}: {statistics.median(found):,.0f} target tokens/s ({', '.join(f'{x:,.0f}' for x in found)})")
     one, two = (statistics.median(found) for found in speeds.values())
@@ -241,6 +257,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--data", type=Path, help="for speed: a folder with train.en train.de valid.en valid.de")
+    parser.add_argument("--batch-tokens", nargs="+", type=int, default=[1500, 6000], help="for speed: of both together")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")
     arguments = parser.parse_args()
@@ -250,12 +267,15 @@ def main() -> int:
         for check in arguments.checks:
             if check == "equal":
                 good &= check_equal(demo, work, arguments.steps)
+            elif check == "streamed":
+                good &= check_equal(streamed(demo, work / "jsonl"), work, arguments.steps, *STREAM)
             elif check == "killed":
                 good &= check_killed(demo, work, arguments.kills)
             elif check == "hosts":
                 good &= check_hosts(demo, work, arguments.steps)
             elif check == "speed" and arguments.data:
-                good &= check_speed(arguments.data, work, arguments.source, arguments.target)
+                for batch_tokens in arguments.batch_tokens:
+                    good &= check_speed(arguments.data, work, arguments.source, arguments.target, batch_tokens)
             else:
                 parser.error(f"no check {check!r}, or no --data for it")
     return 0 if good else 1

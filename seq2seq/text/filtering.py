@@ -1,7 +1,7 @@
 """Which pairs of a corpus are worth training on: lengths, letters, copies, repetitions, what is held out for tests.
 
 Nothing here knows a language. A pair is judged by its text alone, so equal pairs are judged alike; the first reason
-that applies is the one that counts. Memory does not grow with the corpus but for one byte a pair: what has to be
+that applies is the one that counts. Memory does not grow with the corpus but for one bit a pair: what has to be
 remembered of all pairs to find repetitions lies in temporary files, a part of which is read at a time.
 """
 
@@ -110,9 +110,26 @@ def usual_ratio(corpus: datasets.Dataset) -> float:
     return float(np.median(found)) if found else 1.0
 
 
-def repetitions(corpus: datasets.Dataset) -> np.ndarray:
-    """(N,) bool: pairs that stood in the corpus before. Two pairs of equal 64-bit hash are taken to be equal."""
-    repeated = np.zeros(len(corpus), dtype=bool)
+class Bits:
+    """A bit for each of N rows, all unset at first."""
+
+    def __init__(self, count: int) -> None:
+        self._bytes = np.zeros(-(-count // 8), dtype=np.uint8)
+
+    def set(self, rows: np.ndarray) -> None:
+        """Sets those of `rows` (int64)."""
+        np.bitwise_or.at(self._bytes, rows >> 3, (1 << (rows & 7)).astype(np.uint8))
+
+    def __getitem__(self, rows: slice) -> list[bool]:
+        """Which of the rows from start to stop are set."""
+        start, stop, _ = rows.indices(8 * len(self._bytes))
+        bits = np.unpackbits(self._bytes[start >> 3 : -(-stop // 8)], bitorder="little").view(bool)
+        return bits[start & 7 :][: stop - start].tolist()  # type: ignore[no-any-return]
+
+
+def repetitions(corpus: datasets.Dataset) -> Bits:
+    """Pairs that stood in the corpus before. Two pairs of equal 64-bit hash are taken to be equal."""
+    repeated = Bits(len(corpus))
     with tempfile.TemporaryDirectory(prefix="seq2seq-") as folder, contextlib.ExitStack() as stack:
         paths = [Path(folder) / str(part) for part in range(PARTS)]
         files = [stack.enter_context(open(path, "wb")) for path in paths]
@@ -132,7 +149,7 @@ def repetitions(corpus: datasets.Dataset) -> np.ndarray:
             hashes, rows = np.fromfile(path, dtype=np.uint64).reshape(-1, 2).T
             again = np.ones(len(rows), dtype=bool)
             again[np.unique(hashes, return_index=True)[1]] = False
-            repeated[rows[again].astype(np.int64)] = True
+            repeated.set(rows[again].astype(np.int64))
     return repeated
 
 
@@ -166,12 +183,13 @@ def filtered(
     if not config.keep_held_out:
         known = {text_hash(source) for split in held_out.values() for sources, _ in blocks(split) for source in sources}
     verdicts = Verdicts(config, usual_ratio(corpus), known)
-    repeated = np.zeros(len(corpus), dtype=bool) if config.keep_repetitions else repetitions(corpus)
+    repeated = Bits(len(corpus)) if config.keep_repetitions else repetitions(corpus)
     start = 0
     for sources, targets in blocks(corpus):
         kept = []
-        for row, pair in enumerate(zip(sources, targets, strict=True), start):
-            why = verdicts.reason(*pair) or ("a repetition" if repeated[row] else None)
+        again = repeated[start : start + len(sources)]
+        for pair, is_repetition in zip(zip(sources, targets, strict=True), again, strict=True):
+            why = verdicts.reason(*pair) or ("a repetition" if is_repetition else None)
             if why is None:
                 kept.append(pair)
                 continue

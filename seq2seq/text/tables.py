@@ -31,7 +31,7 @@ from seq2seq.config import DataConfig
 from seq2seq.errors import CorpusError, listed, nearest, shown
 
 TABLE_ENDINGS = ("tsv", "csv", "jsonl", "parquet")
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
 BLOCK_ROWS = 10_000
 MOST_CELL = 1 << 30
 """Characters of a CSV cell at most."""
