@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -54,19 +53,25 @@ def _file_size(path: Path) -> int:
     return path.stat().st_size
 
 
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def _check_header(path: Path) -> None:
     """Looks at a safetensors file before memory is taken for it.
 
     Raises:
         ModelDirectoryError: No such file, a header too long to be one, or more than the machine's memory.
     """
-    size = _file_size(path)
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # a system that does not tell its memory
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if size > memory:
-            raise ModelDirectoryError(
-                f"{path} has {size / 1e9:,.1f} GB, more than this machine's memory of {memory / 1e9:,.1f} GB"
-            )
+    size, memory = _file_size(path), machine_memory()
+    if memory is not None and size > memory:
+        raise ModelDirectoryError(
+            f"{path} has {size / 1e9:,.1f} GB, more than this machine's memory of {memory / 1e9:,.1f} GB"
+        )
     with open(path, "rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > MOST_HEADER:

@@ -87,6 +87,24 @@ def test_kernels_of_many_shapes_do_not_pile_up() -> None:
 
 
 @pytest.mark.parametrize(
+    ("amx", "memory", "expected"),
+    [(False, 64 << 30, 128), (True, 64 << 30, 1024), (True, 4 << 30, 512), (True, 1 << 29, 128), (True, None, 1024)],
+)
+def test_kernels_are_as_many_as_memory_allows(monkeypatch, amx: bool, memory: int | None, expected: int) -> None:
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    monkeypatch.setattr(hardware, "has_amx", lambda: amx)
+    monkeypatch.setattr(hardware, "machine_memory", lambda: memory)
+    for name in names:
+        monkeypatch.setenv(name, "7")
+    hardware.bound_kernel_caches()
+    assert [os.environ[name] for name in names] == ["7", "7"]
+    for name in names:
+        monkeypatch.delenv(name)
+    hardware.bound_kernel_caches()
+    assert [os.environ[name] for name in names] == [str(expected)] * 2
+
+
+@pytest.mark.parametrize(
     ("int8", "bfloat16", "expected"),
     [(0.1, 0.2, torch.int8), (0.21, 0.2, torch.bfloat16), (0.5, 2.0, torch.int8), (float("inf"), 2.0, torch.float32)],
 )

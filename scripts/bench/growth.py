@@ -238,7 +238,7 @@ def constant(line: Line, x: float) -> float:
 
 
 def level(line: Line, x: float) -> float:
-    """The last point's: a small corpus is ordered as one, a large one a million pairs at a time."""
+    """The last point's: a small corpus is ordered as one, a large one 250,000 pairs at a time."""
     return line[-1][1]
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from seq2seq.errors import ConfigError
+from seq2seq.tensors import machine_memory
 
 # mallopt's names in <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# kernels that each of oneDNN's caches may hold, and where they are for AMX, of which each takes 2 to 20 ms to compile
-KERNELS, AMX_KERNELS = 128, 1024
+# kernels that each of oneDNN's caches may hold; with AMX, where each takes 2 to 20 ms to compile, up to so many, one
+# for so many bytes of memory: one more in both caches costs about 2 MB in a long training
+KERNELS, AMX_KERNELS, BYTES_A_KERNEL = 128, 1024, 8 << 20
 
 # products timed to learn how fast a type is, 10 to 50 ms in all: the first ones find the processor not awake yet
 PROBES = 30
@@ -86,10 +88,12 @@ def bound_kernel_caches() -> None:
     """Keeps oneDNN from holding a compiled kernel for each of thousands of batch shapes, if called before its first.
 
     Its two caches hold 1,024 kernels each by default, which in bfloat16 training took over 3 GB. A step uses a few
-    dozen; with AMX it is worth half a gigabyte to have those of the shapes of an epoch at hand. Settings that are in
-    the environment already are left as they are.
+    dozen; with AMX it is worth that memory, where there is enough of it, to have those of the shapes of an epoch at
+    hand. Settings that are in the environment already are left as they are.
     """
-    kernels = AMX_KERNELS if has_amx() else KERNELS
+    kernels, memory = KERNELS, machine_memory()
+    if has_amx():
+        kernels = AMX_KERNELS if memory is None else min(max(memory // BYTES_A_KERNEL, KERNELS), AMX_KERNELS)
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, str(kernels))
 

@@ -25,7 +25,7 @@ TILE = 8
 """Sentences come in multiples of this where a token budget sets their number: matrix units work on whole tiles, and
 few sizes mean few kernels to compile (2 to 20 ms each with AMX)."""
 
-PART_ROWS, SEGMENT_ROWS = 1_000_000, 1_000
+PART_ROWS, SEGMENT_ROWS = 250_000, 1_000
 """Pairs that are sorted by length together, and pairs that stay neighbours of a corpus of more than that."""
 
 
