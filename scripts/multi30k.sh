@@ -15,20 +15,13 @@ python=${3:-python}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 table=$runs/table.md
 
-# translation MODEL INPUT OUTPUT, the output there only when it is whole
-translation() {
-    [[ -e $3 && $3 -nt $1/model.safetensors ]] || "$python" -m seq2seq translate --model "$1" --input "$2" --output "$3"
-}
-
 # more SOURCE TARGET: a folder with three times the pairs, those of DATA and each side translated by a model
 more() {
     local folder=$runs/more/$1-$2
-    mkdir -p "$folder"
-    translation "$runs/$1-$2-bahdanau" "$data/train.$1" "$folder/forward.$2"
-    translation "$runs/$2-$1-bahdanau" "$data/train.$2" "$folder/backward.$1"
-    cat "$data/train.$1" "$data/train.$1" "$folder/backward.$1" >"$folder/train.$1"
-    cat "$data/train.$2" "$folder/forward.$2" "$data/train.$2" >"$folder/train.$2"
-    cp "$data"/{valid,test}."$1" "$data"/{valid,test}."$2" "$folder"
+    [[ -e $folder/diversify.json && $folder/diversify.json -nt $runs/$1-$2-bahdanau/model.safetensors &&
+        $folder/diversify.json -nt $runs/$2-$1-bahdanau/model.safetensors ]] ||
+        "$python" -m seq2seq diversify --data "$data" --source "$1" --target "$2" --output "$folder" \
+            --forward "$runs/$1-$2-bahdanau" --backward "$runs/$2-$1-bahdanau"
 }
 
 # row SOURCE TARGET NAME FOLDER OPTION...: trains on FOLDER, scores, adds a line to the table

@@ -67,6 +67,10 @@ COMMANDS = {
         "Leave out of a corpus what is not worth training on; say why.",
         "seq2seq filter --data raw --source en --target de --output clean",
     ),
+    "diversify": Command(
+        "Add to a corpus what models of both directions make of it.",
+        "seq2seq diversify --data p.tsv --forward runs/ab --backward runs/ba --output q",
+    ),
     "score": Command(
         "Give log p(target | source) of sentence pairs, line by line.",
         "seq2seq score --model runs/demo --source-file test.en --target-file test.fr\n"

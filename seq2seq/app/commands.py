@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 
 from tyro.conf import arg
 
-from seq2seq.app import classify, completion, doctor, export, filter, plot, score, serve, translate, vectors
+from seq2seq.app import classify, completion, diversify, doctor, export, filter, plot, score, serve, translate, vectors
 from seq2seq.app.models import Models, load_translator
 from seq2seq.app.streams import DeviceArguments, output_file, progress
 from seq2seq.config import DataConfig, SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, sections
@@ -177,6 +177,7 @@ COMMANDS = {
     "classify": Implementation(classify.ClassifyArguments, classify.classify),
     "evaluate": Implementation(EvaluateArguments, evaluate),
     "filter": Implementation(filter.FilterArguments, filter.filter_corpus),
+    "diversify": Implementation(diversify.DiversifyArguments, diversify.diversify),
     "score": Implementation(score.ScoreArguments, score.score),
     "embed": Implementation(vectors.EmbedArguments, vectors.embed),
     "plot": Implementation(plot.PlotArguments, plot.plot),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seq2seq.app.streams import check_folder, output_file, progress
+from seq2seq.app.streams import check_folder, make_folder, output_file, progress, write_pairs
 from seq2seq.config import DataConfig, FilterConfig
 from seq2seq.errors import ConfigError, shown
 
@@ -48,7 +47,7 @@ def filter_corpus(arguments: FilterArguments, command: list[str]) -> None:
     folder = _checked(arguments)
     import datasets
 
-    from seq2seq.text.corpus import load_corpus, split_names
+    from seq2seq.text.corpus import load_corpus, pairs_of, split_names
     from seq2seq.text.filtering import filtered, new_outcome
 
     data = DataConfig(
@@ -58,14 +57,12 @@ def filter_corpus(arguments: FilterArguments, command: list[str]) -> None:
     corpus = load_corpus(data, arguments.train_split)
     others = {name: load_corpus(data, name) for name in split_names(data) if name != arguments.train_split}
     outcome = new_outcome(corpus)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
+    make_folder(folder)
+    languages = (arguments.source, arguments.target)
     for name, split in others.items():
-        _write(folder, name, arguments, (zip(rows["source"], rows["target"], strict=True) for rows in split.iter(1000)))
+        write_pairs(folder, name, languages, pairs_of(split))
     blocks = filtered(corpus, arguments.filter, others, outcome)
-    _write(folder, arguments.train_split, arguments, progress(blocks, None))
+    write_pairs(folder, arguments.train_split, languages, itertools.chain.from_iterable(progress(blocks, None)))
     report = {
         "read": outcome.read,
         "kept": outcome.kept,
@@ -94,19 +91,6 @@ def _checked(arguments: FilterArguments) -> Path:
     folder = Path(arguments.output)
     check_folder(folder, REPORT)
     return folder
-
-
-def _write(folder: Path, split: str, arguments: FilterArguments, blocks: Iterable[Iterable[tuple[str, str]]]) -> None:
-    """Two files of lines; neither is there before both are whole."""
-    with contextlib.ExitStack() as stack:
-        sides = [
-            stack.enter_context(output_file(str(folder / f"{split}.{language}")))
-            for language in (arguments.source, arguments.target)
-        ]
-        for pairs in blocks:
-            for pair in pairs:
-                for file, text in zip(sides, pair, strict=True):
-                    file.write(text + "\n")
 
 
 def told(outcome: Outcome) -> str:

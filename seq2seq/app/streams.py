@@ -90,6 +90,33 @@ def check_folder(folder: Path, marker: str) -> None:
         raise ConfigError(f"--output {folder} holds other files ({others[0]} ...); give a new folder")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes sure that a folder is there.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
+
+
+def write_pairs(folder: Path, split: str, languages: tuple[str, str], pairs: Iterable[tuple[str, str]]) -> None:
+    """Two files of lines, SPLIT.LANGUAGE each; neither is there before both are whole.
+
+    Raises:
+        ConfigError: One cannot be written, or the disk is full.
+    """
+    with (
+        output_file(str(folder / f"{split}.{languages[0]}")) as sources,
+        output_file(str(folder / f"{split}.{languages[1]}")) as targets,
+    ):
+        for source, target in pairs:
+            sources.write(source + "\n")
+            targets.write(target + "\n")
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Where to write a file that takes its name only when all is written; after an error nothing is left of it.

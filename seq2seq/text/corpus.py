@@ -96,6 +96,12 @@ def has_split(data: DataConfig, split: str) -> bool:
     return same_split(split, find_corpus(data).splits) is not None
 
 
+def pairs_of(corpus: datasets.Dataset) -> Iterator[tuple[str, str]]:
+    """Source and target of each row, in order; a block of rows is in memory."""
+    for rows in corpus.iter(batch_size=BLOCK_ROWS):
+        yield from zip(rows["source"], rows["target"], strict=True)
+
+
 def _load_files(files: Files, data: DataConfig) -> datasets.Dataset:
     """Tables with two columns, one after the other, or two files of lines."""
     paths = files.paths

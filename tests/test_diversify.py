@@ -1,0 +1,90 @@
+"""`seq2seq diversify` by the real command, with the tiny model of one direction and the same under the other's name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from seq2seq import Translator
+from seq2seq.app.cli import main
+from seq2seq.config import DataConfig
+from seq2seq.text.corpus import load_corpus
+
+
+@pytest.fixture(scope="module")
+def backward_model(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backward") / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["source"], config["target"] = config["target"], config["source"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path, small_corpus):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for language in ("en", "fr"):
+        for split, count in (("train", 12), ("valid", 3), ("test", 2)):
+            lines = (small_corpus / f"{split}.{language}").read_text(encoding="utf-8").splitlines()[:count]
+            if split == "train":
+                lines[4] = "" if language == "en" else lines[4]  # nothing to translate, nothing comes of it
+            (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def run(raw, output, *options):
+    words = ["--data", str(raw), "--source", "en", "--target", "fr", "--output", str(output), "--precision", "float32"]
+    return main(["diversify", *words, "--beam-size", "2", "--max-length", "8", *options])
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8").split("\n")[:-1]  # a model of six steps writes all kinds of characters
+
+
+def test_both_sides_are_translated(raw, tmp_path, tiny_model, backward_model, capsys):
+    more = tmp_path / "more"
+    assert run(raw, more, "--forward", str(tiny_model), "--backward", str(backward_model)) == 0
+    told = capsys.readouterr().out
+    sides = [lines_of(raw / f"train.{language}") for language in ("en", "fr")]
+    models = [Translator.from_pretrained(model, precision="float32") for model in (tiny_model, backward_model)]
+    made = [m.translate(side, beam_size=2, max_length=8) for m, side in zip(models, sides, strict=True)]
+    forward = [(source, target) for source, target in zip(sides[0], made[0], strict=True) if target]
+    backward = [(source, target) for source, target in zip(made[1], sides[1], strict=True) if source]
+    assert len(forward) <= 11 and backward, "an empty source has no translation"
+    expected = [*zip(*sides, strict=True), *forward, *backward]
+    assert list(zip(lines_of(more / "train.en"), lines_of(more / "train.fr"), strict=True)) == expected
+    counts = {"given": 12, "forward": len(forward), "backward": len(backward)}
+    assert json.loads((more / "diversify.json").read_text())["pairs"] == counts
+    assert told.startswith(f"{len(expected)} pairs for training in {more}: 12 given, {len(forward)} forward, ")
+    for split in ("valid", "test"):
+        for language in ("en", "fr"):
+            assert (more / f"{split}.{language}").read_bytes() == (raw / f"{split}.{language}").read_bytes()
+    assert len(load_corpus(DataConfig(data=str(more), source="en", target="fr"), "train")) == len(expected)
+
+
+def test_one_direction_alone_and_again_into_the_same_folder(raw, tmp_path, tiny_model, backward_model, capsys):
+    more = tmp_path / "more"
+    assert run(raw, more, "--forward", str(tiny_model)) == 0
+    assert "forward" in capsys.readouterr().out
+    assert run(raw, more, "--backward", str(backward_model)) == 0
+    assert set(json.loads((more / "diversify.json").read_text())["pairs"]) == {"given", "backward"}
+    assert lines_of(more / "train.fr")[12:] == lines_of(raw / "train.fr")[: len(lines_of(more / "train.fr")) - 12]
+
+
+def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
+    def refused(*words):
+        assert run(raw, tmp_path / "more", *words) == 2
+        assert not (tmp_path / "more").exists()
+        return capsys.readouterr().err
+
+    assert "--forward DIR, --backward DIR or both" in refused()
+    assert "--forward" in (told := refused("--forward", str(backward_model)))
+    assert "translates fr to en, expected en to fr" in told
+    assert "translates en to fr, expected fr to en" in refused("--backward", str(tiny_model))
+    assert "no-model" in refused("--forward", str(tmp_path / "no-model"))
+    assert run(raw, raw, "--forward", str(tiny_model)) == 2
+    assert "holds other files" in capsys.readouterr().err
