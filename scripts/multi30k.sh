@@ -18,8 +18,8 @@ table=$runs/table.md
 # more SOURCE TARGET: a folder with three times the pairs, those of DATA and each side translated by a model
 more() {
     local folder=$runs/more/$1-$2
-    [[ -e $folder/diversify.json && $folder/diversify.json -nt $runs/$1-$2-bahdanau/model.safetensors &&
-        $folder/diversify.json -nt $runs/$2-$1-bahdanau/model.safetensors ]] ||
+    [[ -e $folder/train.$2 && $folder/train.$2 -nt $runs/$1-$2-bahdanau/model.safetensors &&
+        $folder/train.$2 -nt $runs/$2-$1-bahdanau/model.safetensors ]] ||
         "$python" -m seq2seq diversify --data "$data" --source "$1" --target "$2" --output "$folder" \
             --forward "$runs/$1-$2-bahdanau" --backward "$runs/$2-$1-bahdanau"
 }

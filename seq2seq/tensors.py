@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -11,6 +12,9 @@ from seq2seq.errors import ModelDirectoryError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux tells how much memory a container may take."""
 
 MOST_HEADER = 1 << 20
 """Bytes of a header at most: far above what training writes."""
@@ -54,11 +58,14 @@ def _file_size(path: Path) -> int:
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory that this machine has; None where the system does not tell."""
+    """Bytes of memory that this machine, or the container, has; None where the system does not tell."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        memory = min(memory, int(CONTAINER_LIMIT.read_text()))
+    return memory
 
 
 def _check_header(path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import shutil
 
 import pytest
 
 from seq2seq import Translator
+from seq2seq.app import diversify, streams
 from seq2seq.app.cli import main
 from seq2seq.config import DataConfig
 from seq2seq.text.corpus import load_corpus
@@ -72,7 +76,63 @@ def test_one_direction_alone_and_again_into_the_same_folder(raw, tmp_path, tiny_
     assert "forward" in capsys.readouterr().out
     assert run(raw, more, "--backward", str(backward_model)) == 0
     assert set(json.loads((more / "diversify.json").read_text())["pairs"]) == {"given", "backward"}
+    assert len(lines_of(more / "train.fr")) == 24
     assert lines_of(more / "train.fr")[12:] == lines_of(raw / "train.fr")[: len(lines_of(more / "train.fr")) - 12]
+
+
+def test_the_same_command_after_an_interruption(raw, tmp_path, tiny_model, monkeypatch):
+    def interrupted(*_):
+        yield from ()
+        raise KeyboardInterrupt
+
+    more = tmp_path / "more"
+    with monkeypatch.context() as patch:
+        patch.setattr(diversify, "_all_pairs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            diversify.diversify(
+                diversify.DiversifyArguments(str(raw), "en", "fr", (str(tiny_model),), output=str(more)), []
+            )
+    assert (more / "valid.en").exists() and not (more / "train.en").exists()
+    assert run(raw, more, "--forward", str(tiny_model)) == 0
+    assert (more / "train.en").exists()
+
+
+def test_folders_that_would_mix(raw, tmp_path, tiny_model, capsys):
+    more = tmp_path / "more"
+    assert run(raw, more, "--forward", str(tiny_model)) == 0
+    before = {path.name: path.read_bytes() for path in more.iterdir()}
+    assert run(more, more, "--forward", str(tiny_model)) == 2
+    assert "is --data itself; give another folder" in capsys.readouterr().err
+    for language in ("en", "fr"):
+        shutil.copy(raw / f"train.{language}", raw / f"train.{language}2")
+    assert (
+        main(["filter", "--data", str(raw), "--source", "en", "--target", "fr", "--output", str(tmp_path / "f")]) == 0
+    )
+    assert (
+        main(["filter", "--data", str(raw), "--source", "en2", "--target", "fr2", "--output", str(tmp_path / "f")]) == 2
+    )
+    assert "holds en and fr; give a folder for each pair" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in more.iterdir()} == before
+
+
+def test_a_full_disk_leaves_neither_side(tmp_path, monkeypatch):
+    """The last of the sources cannot be written: the targets, whole, must not take their name."""
+
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole = []
+
+    @contextlib.contextmanager
+    def output_file(path):
+        yield Full() if path.endswith(".en") else io.StringIO()
+        whole.append(path)
+
+    monkeypatch.setattr(streams, "output_file", output_file)
+    with pytest.raises(OSError, match="No space left"):
+        streams.write_pairs(tmp_path, "train", ("en", "fr"), [("a", "b")])
+    assert whole == []
 
 
 def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
@@ -84,7 +144,9 @@ def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
     assert "--forward DIR, --backward DIR or both" in refused()
     assert "--forward" in (told := refused("--forward", str(backward_model)))
     assert "translates fr to en, expected en to fr" in told
+    assert "translates fr to en" in refused("--forward", str(tiny_model), "--forward", str(backward_model))
     assert "translates en to fr, expected fr to en" in refused("--backward", str(tiny_model))
+    assert "--n-best is 2, expected 1" in refused("--forward", str(tiny_model), "--n-best", "2")
     assert "no-model" in refused("--forward", str(tmp_path / "no-model"))
     assert run(raw, raw, "--forward", str(tiny_model)) == 2
     assert "holds other files" in capsys.readouterr().err

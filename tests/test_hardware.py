@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from seq2seq import tensors
 from seq2seq.errors import ConfigError
 from seq2seq.nn import hardware
 
@@ -102,6 +103,16 @@ def test_kernels_are_as_many_as_memory_allows(monkeypatch, amx: bool, memory: in
         monkeypatch.delenv(name)
     hardware.bound_kernel_caches()
     assert [os.environ[name] for name in names] == [str(expected)] * 2
+
+
+def test_a_container_has_less_memory_than_its_machine(monkeypatch, tmp_path) -> None:
+    whole = tensors.machine_memory()
+    if whole is None:
+        pytest.skip("a system that does not tell its memory")
+    monkeypatch.setattr(tensors, "CONTAINER_LIMIT", tmp_path / "memory.max")
+    for text, expected in (("max\n", whole), (f"{1 << 20}\n", 1 << 20)):
+        (tmp_path / "memory.max").write_text(text)
+        assert tensors.machine_memory() == expected
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ COMMANDS = {
     ),
     "diversify": Command(
         "Add to a corpus what models of both directions make of it.",
-        "seq2seq diversify --data p.tsv --forward runs/ab --backward runs/ba --output q",
+        "seq2seq diversify --data raw --source en --target de --forward en-de --output q",
     ),
     "score": Command(
         "Give log p(target | source) of sentence pairs, line by line.",

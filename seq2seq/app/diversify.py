@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seq2seq.app.models import Models, load_translator
-from seq2seq.app.streams import DeviceArguments, check_folder, make_folder, output_file, progress, write_pairs
+from seq2seq.app.streams import DeviceArguments, begin_corpus, check_folder, output_file, progress, write_pairs
 from seq2seq.config import DataConfig, SearchConfig
 from seq2seq.errors import ConfigError
 
@@ -55,30 +55,38 @@ def diversify(arguments: DiversifyArguments, command: list[str]) -> None:
     """Writes the given pairs and those that the models add.
 
     Raises:
-        UserError: No such corpus or model, models of another direction, a folder that holds other files or cannot be
-            written.
+        UserError: No such corpus or model, models of another direction, a folder that holds other files, is the corpus
+            or cannot be written.
     """
     if not arguments.data or not arguments.output or not (arguments.forward or arguments.backward):
         raise ConfigError("diversify needs --data CORPUS, --output FOLDER, and --forward DIR, --backward DIR or both")
-    folder = Path(arguments.output)
-    check_folder(folder, REPORT)
+    from seq2seq.inference.rules import check_search
+
+    check_search(arguments.search)
+    if arguments.search.n_best != 1:
+        raise ConfigError(f"--n-best is {arguments.search.n_best}, expected 1: a text gets one translation")
+    folder, languages = Path(arguments.output), (arguments.source, arguments.target)
+    check_folder(folder, REPORT)  # before models are loaded
     models = {name: _translator(name, arguments) for name in ("forward", "backward") if getattr(arguments, name)}
     from seq2seq.text.corpus import load_corpus, pairs_of, split_names
+    from seq2seq.text.finding import same_split
 
     data = DataConfig(
         data=arguments.data, source=arguments.source, target=arguments.target, encoding_errors=arguments.encoding_errors
     )
     corpus = load_corpus(data, arguments.train_split)
-    others = {name: load_corpus(data, name) for name in split_names(data) if name != arguments.train_split}
-    make_folder(folder)
-    languages = (arguments.source, arguments.target)
-    for name, split in others.items():
-        write_pairs(folder, name, languages, pairs_of(split))
+    names = split_names(data)
+    split = same_split(arguments.train_split, names)
+    others = {name: load_corpus(data, name) for name in names if name != split}
+    begin_corpus(folder, REPORT, arguments.data, languages)
+    for name, other in others.items():
+        write_pairs(folder, name, languages, pairs_of(other))
     counts = {"given": len(corpus), **dict.fromkeys(models, 0)}
     pairs = _all_pairs(corpus, models, arguments.search, counts)
     total = len(corpus) * (1 + len(models))
-    write_pairs(folder, arguments.train_split, languages, progress(pairs, None, total, " pairs"))
+    write_pairs(folder, arguments.train_split, languages, progress(pairs, arguments.output, total, " pairs"))
     report = {
+        "languages": languages,
         "pairs": counts,
         "forward": list(arguments.forward),
         "backward": list(arguments.backward),
@@ -95,17 +103,22 @@ def _translator(name: str, arguments: DiversifyArguments) -> Translator:
     """The forward or the backward model.
 
     Raises:
-        UserError: There is none, or it translates between other languages.
+        UserError: It cannot be read, or it (a member of an ensemble) translates between other languages.
     """
-    translator = load_translator(getattr(arguments, name), arguments.run, "diversify")
+    from seq2seq.inference.loading import describe_translator, local_directory
+
+    models = getattr(arguments, name)
     wanted = [arguments.source, arguments.target][:: 1 if name == "forward" else -1]
-    found = [translator.config[side] for side in ("source", "target")]
-    if found != wanted:
-        raise ConfigError(
-            f"--{name} {getattr(arguments, name)[0]} translates {found[0]} to {found[1]}, expected {wanted[0]} to "
-            f"{wanted[1]}: the languages of --source and --target"
-        )
-    return translator
+    for model in models:
+        _, config = describe_translator(local_directory(model))
+        found = [config["source"], config["target"]]
+        if found != wanted:
+            raise ConfigError(
+                f"--{name} {model} translates {found[0]} to {found[1]}, expected {wanted[0]} to {wanted[1]}, as "
+                "--source and --target say; name the corpus' languages with these, and the model of the other "
+                "direction with the other option"
+            )
+    return load_translator(models, arguments.run, "diversify")
 
 
 def _all_pairs(
@@ -118,7 +131,7 @@ def _all_pairs(
     for name, translator in models.items():
         side = 0 if name == "forward" else 1
         texts = (pair[side] for pair in pairs_of(corpus))
-        found = translator.translate_stream(texts, **{**asdict(search), "n_best": 1})
+        found = translator.translate_stream(texts, **asdict(search))
         for pair, best in zip(pairs_of(corpus), found, strict=True):
             if best[0].text:
                 counts[name] += 1

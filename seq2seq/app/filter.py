@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seq2seq.app.streams import check_folder, make_folder, output_file, progress, write_pairs
+from seq2seq.app.streams import begin_corpus, output_file, progress, write_pairs
 from seq2seq.config import DataConfig, FilterConfig
 from seq2seq.errors import ConfigError, shown
 
@@ -57,13 +57,14 @@ def filter_corpus(arguments: FilterArguments, command: list[str]) -> None:
     corpus = load_corpus(data, arguments.train_split)
     others = {name: load_corpus(data, name) for name in split_names(data) if name != arguments.train_split}
     outcome = new_outcome(corpus)
-    make_folder(folder)
     languages = (arguments.source, arguments.target)
+    begin_corpus(folder, REPORT, arguments.data, languages)
     for name, split in others.items():
         write_pairs(folder, name, languages, pairs_of(split))
-    blocks = filtered(corpus, arguments.filter, others, outcome)
-    write_pairs(folder, arguments.train_split, languages, itertools.chain.from_iterable(progress(blocks, None)))
+    blocks = progress(filtered(corpus, arguments.filter, others, outcome), arguments.output, unit=" blocks")
+    write_pairs(folder, arguments.train_split, languages, itertools.chain.from_iterable(blocks))
     report = {
+        "languages": languages,
         "read": outcome.read,
         "kept": outcome.kept,
         "left_out": dict(outcome.left_out.most_common()),
@@ -88,9 +89,7 @@ def _checked(arguments: FilterArguments) -> Path:
         raise ConfigError(f"--min-letters is {limits.min_letters:g}, expected 0 to 1")
     if limits.max_characters < 0:
         raise ConfigError(f"--max-characters is {limits.max_characters}, expected 0 or more")
-    folder = Path(arguments.output)
-    check_folder(folder, REPORT)
-    return folder
+    return Path(arguments.output)
 
 
 def told(outcome: Outcome) -> str:

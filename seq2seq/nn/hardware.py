@@ -50,13 +50,18 @@ def precision_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def processes_here() -> int:
+    """How many processes a launcher (torchrun) has started on this machine, this one among them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def use_threads(threads: int) -> int:
     """Sets the CPU threads; 0 takes the cores that this process may use. Returns their number.
 
-    Where a launcher (torchrun) has started several processes on this machine, each takes its part of the cores.
+    Where a launcher has started several processes on this machine, each takes its part of the cores.
     """
     if threads <= 0:
-        threads = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+        threads = max(usable_cores() // processes_here(), 1)
     torch.set_num_threads(threads)
     return threads
 
@@ -93,7 +98,8 @@ def bound_kernel_caches() -> None:
     """
     kernels, memory = KERNELS, machine_memory()
     if has_amx():
-        kernels = AMX_KERNELS if memory is None else min(max(memory // BYTES_A_KERNEL, KERNELS), AMX_KERNELS)
+        fitting = AMX_KERNELS if memory is None else memory // processes_here() // BYTES_A_KERNEL
+        kernels = min(max(fitting, KERNELS), AMX_KERNELS)
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, str(kernels))
 
