@@ -69,7 +69,7 @@ COMMANDS = {
     ),
     "diversify": Command(
         "Add to a corpus what models of both directions make of it.",
-        "seq2seq diversify --data raw --source en --target de --forward en-de --output q",
+        "seq2seq diversify --data raw --source en --target de --forward m --output more",
     ),
     "score": Command(
         "Give log p(target | source) of sentence pairs, line by line.",
