@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from seq2seq import Translator
-from seq2seq.app import diversify, streams
+from seq2seq.app import corpora, diversify
 from seq2seq.app.cli import main
 from seq2seq.config import DataConfig
 from seq2seq.text.corpus import load_corpus
@@ -90,7 +90,7 @@ def test_the_same_command_after_an_interruption(raw, tmp_path, tiny_model, monke
         patch.setattr(diversify, "_all_pairs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             diversify.diversify(
-                diversify.DiversifyArguments(str(raw), "en", "fr", (str(tiny_model),), output=str(more)), []
+                diversify.DiversifyArguments(str(raw), "en", "fr", str(more), forward=(str(tiny_model),)), []
             )
     assert (more / "valid.en").exists() and not (more / "train.en").exists()
     assert run(raw, more, "--forward", str(tiny_model)) == 0
@@ -129,9 +129,10 @@ def test_a_full_disk_leaves_neither_side(tmp_path, monkeypatch):
         yield Full() if path.endswith(".en") else io.StringIO()
         whole.append(path)
 
-    monkeypatch.setattr(streams, "output_file", output_file)
+    monkeypatch.setattr(corpora, "output_file", output_file)
+    folder = corpora.CorpusFolder(corpora.CorpusArguments("x", "en", "fr", str(tmp_path)), "report.json")
     with pytest.raises(OSError, match="No space left"):
-        streams.write_pairs(tmp_path, "train", ("en", "fr"), [("a", "b")])
+        folder.write("train", [("a", "b")])
     assert whole == []
 
 

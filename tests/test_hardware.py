@@ -88,10 +88,16 @@ def test_kernels_of_many_shapes_do_not_pile_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amx", "memory", "expected"),
-    [(False, 64 << 30, 128), (True, 64 << 30, 1024), (True, 4 << 30, 512), (True, 1 << 29, 128), (True, None, 1024)],
-)
-def test_kernels_are_as_many_as_memory_allows(monkeypatch, amx: bool, memory: int | None, expected: int) -> None:
+    ("amx", "memory", "processes", "expected"),
+    [
+        (False, 64 << 30, 1, 128), (True, 64 << 30, 1, 1024), (True, 4 << 30, 1, 512), (True, 16 << 30, 4, 512),
+        (True, 1 << 29, 1, 128), (True, None, 1, 1024),
+    ],
+)  # fmt: skip
+def test_kernels_are_as_many_as_memory_allows(
+    monkeypatch, amx: bool, memory: int | None, processes: int, expected: int
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
     monkeypatch.setattr(hardware, "has_amx", lambda: amx)
     monkeypatch.setattr(hardware, "machine_memory", lambda: memory)

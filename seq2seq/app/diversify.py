@@ -7,16 +7,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from seq2seq.app.corpora import CorpusArguments, CorpusFolder
 from seq2seq.app.models import Models, load_translator
-from seq2seq.app.streams import DeviceArguments, begin_corpus, check_folder, output_file, progress, write_pairs
-from seq2seq.config import DataConfig, SearchConfig
+from seq2seq.app.streams import DeviceArguments, progress
+from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,25 +27,13 @@ REPORT = "diversify.json"
 
 
 @dataclass(frozen=True)
-class DiversifyArguments:
+class DiversifyArguments(CorpusArguments):
     """Arguments of `seq2seq diversify`."""
 
-    data: str = ""
-    """Corpus, as for `train`."""
-    source: str = "source"
-    """Language (column, file ending) of the sources."""
-    target: str = "target"
-    """Language (column, file ending) of the targets."""
     forward: Models = ()
     """Model that translates the sources; several times: an ensemble."""
     backward: Models = ()
     """Model of the other direction, which translates the targets; several times: an ensemble."""
-    output: str = ""
-    """Folder to write: train.SOURCE and train.TARGET, the other splits as they are, and diversify.json."""
-    train_split: str = "train"
-    """Split to translate."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
-    """Invalid UTF-8: `strict` stops and names the line, `replace` puts U+FFFD in its place."""
     search: SearchConfig = field(default_factory=SearchConfig)
     run: DeviceArguments = field(default_factory=lambda: DeviceArguments(precision="auto"))
 
@@ -65,38 +52,23 @@ def diversify(arguments: DiversifyArguments, command: list[str]) -> None:
     check_search(arguments.search)
     if arguments.search.n_best != 1:
         raise ConfigError(f"--n-best is {arguments.search.n_best}, expected 1: a text gets one translation")
-    folder, languages = Path(arguments.output), (arguments.source, arguments.target)
-    check_folder(folder, REPORT)  # before models are loaded
+    folder = CorpusFolder(arguments, REPORT)
     models = {name: _translator(name, arguments) for name in ("forward", "backward") if getattr(arguments, name)}
-    from seq2seq.text.corpus import load_corpus, pairs_of, split_names
-    from seq2seq.text.finding import same_split
-
-    data = DataConfig(
-        data=arguments.data, source=arguments.source, target=arguments.target, encoding_errors=arguments.encoding_errors
-    )
-    corpus = load_corpus(data, arguments.train_split)
-    names = split_names(data)
-    split = same_split(arguments.train_split, names)
-    others = {name: load_corpus(data, name) for name in names if name != split}
-    begin_corpus(folder, REPORT, arguments.data, languages)
-    for name, other in others.items():
-        write_pairs(folder, name, languages, pairs_of(other))
+    corpus, _ = folder.begin()
     counts = {"given": len(corpus), **dict.fromkeys(models, 0)}
     pairs = _all_pairs(corpus, models, arguments.search, counts)
     total = len(corpus) * (1 + len(models))
-    write_pairs(folder, arguments.train_split, languages, progress(pairs, arguments.output, total, " pairs"))
+    folder.write(arguments.train_split, progress(pairs, arguments.output, total, " pairs"))
     report = {
-        "languages": languages,
         "pairs": counts,
         "forward": list(arguments.forward),
         "backward": list(arguments.backward),
         "search": asdict(arguments.search),
         "command": command,
     }
-    with output_file(str(folder / REPORT)) as file:
-        file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    folder.tell(report)
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    sys.stdout.write(f"{sum(counts.values()):,} pairs for training in {folder}: {told}\n")
+    sys.stdout.write(f"{sum(counts.values()):,} pairs for training in {folder.path}: {told}\n")
 
 
 def _translator(name: str, arguments: DiversifyArguments) -> Translator:

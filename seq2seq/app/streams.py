@@ -90,50 +90,6 @@ def check_folder(folder: Path, marker: str) -> None:
         raise ConfigError(f"--output {folder} holds other files ({others[0]} ...); give a new folder")
 
 
-def begin_corpus(folder: Path, marker: str, data: str, languages: tuple[str, str]) -> None:
-    """Makes the folder that a corpus is written to and marks it, before anything else is in it, as this command's.
-
-    Args:
-        folder: May be there, with the same command's marker.
-        marker: File name; what it holds is replaced when all is written.
-        data: The corpus that is read.
-        languages: Source and target, which are the endings of the files.
-
-    Raises:
-        ConfigError: It cannot be written, holds other files or those of other languages, or is the corpus itself.
-    """
-    check_folder(folder, marker)
-    if folder.is_dir() and Path(data).exists() and folder.samefile(data):
-        raise ConfigError(f"--output {folder} is --data itself; give another folder")
-    path, before = folder / marker, None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        before = json.loads(path.read_text(encoding="utf-8")).get("languages")
-    if before not in (None, list(languages)):
-        raise ConfigError(f"--output {folder} holds {' and '.join(map(str, before))}; give a folder for each pair")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
-    with output_file(str(path)) as file:
-        file.write(json_line({"languages": list(languages)}))
-
-
-def write_pairs(folder: Path, split: str, languages: tuple[str, str], pairs: Iterable[tuple[str, str]]) -> None:
-    """Two files of lines, SPLIT.LANGUAGE each; neither takes its name before both are written.
-
-    Raises:
-        ConfigError: One cannot be written, or the disk is full.
-    """
-    with (
-        output_file(str(folder / f"{split}.{languages[0]}")) as sources,
-        output_file(str(folder / f"{split}.{languages[1]}")) as targets,
-    ):
-        for source, target in pairs:
-            sources.write(source + "\n")
-            targets.write(target + "\n")
-        sources.flush()  # a disk that is full for one of them leaves none
-
-
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Where to write a file that takes its name only when all is written; after an error nothing is left of it.

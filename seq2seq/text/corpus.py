@@ -96,10 +96,16 @@ def has_split(data: DataConfig, split: str) -> bool:
     return same_split(split, find_corpus(data).splits) is not None
 
 
+def blocks_of(corpus: datasets.Dataset, rows: int = BLOCK_ROWS) -> Iterator[tuple[list[str], list[str]]]:
+    """Sources and targets, so many rows at a time."""
+    for block in corpus.iter(batch_size=rows):
+        yield block["source"], block["target"]
+
+
 def pairs_of(corpus: datasets.Dataset) -> Iterator[tuple[str, str]]:
     """Source and target of each row, in order; a block of rows is in memory."""
-    for rows in corpus.iter(batch_size=BLOCK_ROWS):
-        yield from zip(rows["source"], rows["target"], strict=True)
+    for block in blocks_of(corpus):
+        yield from zip(*block, strict=True)
 
 
 def _load_files(files: Files, data: DataConfig) -> datasets.Dataset:

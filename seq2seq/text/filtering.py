@@ -22,6 +22,7 @@ import datasets
 import numpy as np
 
 from seq2seq.config import FilterConfig
+from seq2seq.text.corpus import blocks_of, pairs_of
 
 BLOCK = 10_000
 """Pairs in memory at a time."""
@@ -94,12 +95,6 @@ def text_hash(*texts: str) -> int:
     return int.from_bytes(hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def blocks(corpus: datasets.Dataset) -> Iterator[tuple[list[str], list[str]]]:
-    """Sources and targets, some thousand at a time."""
-    for rows in corpus.iter(batch_size=BLOCK):
-        yield rows["source"], rows["target"]
-
-
 def usual_ratio(corpus: datasets.Dataset) -> float:
     """Median of source length over target length in characters, over rows from all parts of the corpus; 1 of none."""
     chosen = np.unique(np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64))
@@ -134,7 +129,7 @@ def repetitions(corpus: datasets.Dataset) -> Bits:
         paths = [Path(folder) / str(part) for part in range(PARTS)]
         files = [stack.enter_context(open(path, "wb")) for path in paths]
         start = 0
-        for sources, targets in blocks(corpus):
+        for sources, targets in blocks_of(corpus, BLOCK):
             hashes = np.fromiter(map(text_hash, sources, targets), dtype=np.uint64, count=len(sources))
             rows = np.arange(start, start + len(sources), dtype=np.uint64)
             records = np.stack([hashes, rows], axis=1)
@@ -181,11 +176,11 @@ def filtered(
     """
     known: set[int] = set()
     if not config.keep_held_out:
-        known = {text_hash(source) for split in held_out.values() for sources, _ in blocks(split) for source in sources}
+        known = {text_hash(source) for split in held_out.values() for source, _ in pairs_of(split)}
     verdicts = Verdicts(config, usual_ratio(corpus), known)
     repeated = Bits(len(corpus)) if config.keep_repetitions else repetitions(corpus)
     start = 0
-    for sources, targets in blocks(corpus):
+    for sources, targets in blocks_of(corpus, BLOCK):
         kept = []
         again = repeated[start : start + len(sources)]
         for pair, is_repetition in zip(zip(sources, targets, strict=True), again, strict=True):
