@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
 import json
 import shutil
 
 import pytest
 
 from seq2seq import Translator
-from seq2seq.app import corpora, diversify
+from seq2seq.app import diversify
 from seq2seq.app.cli import main
 from seq2seq.config import DataConfig
 from seq2seq.text.corpus import load_corpus
@@ -97,43 +94,13 @@ def test_the_same_command_after_an_interruption(raw, tmp_path, tiny_model, monke
     assert (more / "train.en").exists()
 
 
-def test_folders_that_would_mix(raw, tmp_path, tiny_model, capsys):
+def test_its_own_output_is_no_corpus_for_the_same_folder(raw, tmp_path, tiny_model, capsys):
     more = tmp_path / "more"
     assert run(raw, more, "--forward", str(tiny_model)) == 0
     before = {path.name: path.read_bytes() for path in more.iterdir()}
     assert run(more, more, "--forward", str(tiny_model)) == 2
     assert "is --data itself; give another folder" in capsys.readouterr().err
-    for language in ("en", "fr"):
-        shutil.copy(raw / f"train.{language}", raw / f"train.{language}2")
-    assert (
-        main(["filter", "--data", str(raw), "--source", "en", "--target", "fr", "--output", str(tmp_path / "f")]) == 0
-    )
-    assert (
-        main(["filter", "--data", str(raw), "--source", "en2", "--target", "fr2", "--output", str(tmp_path / "f")]) == 2
-    )
-    assert "holds en and fr; give a folder for each pair" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in more.iterdir()} == before
-
-
-def test_a_full_disk_leaves_neither_side(tmp_path, monkeypatch):
-    """The last of the sources cannot be written: the targets, whole, must not take their name."""
-
-    class Full(io.StringIO):
-        def flush(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    whole = []
-
-    @contextlib.contextmanager
-    def output_file(path):
-        yield Full() if path.endswith(".en") else io.StringIO()
-        whole.append(path)
-
-    monkeypatch.setattr(corpora, "output_file", output_file)
-    folder = corpora.CorpusFolder(corpora.CorpusArguments("x", "en", "fr", str(tmp_path)), "report.json")
-    with pytest.raises(OSError, match="No space left"):
-        folder.write("train", [("a", "b")])
-    assert whole == []
 
 
 def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):

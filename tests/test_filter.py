@@ -53,13 +53,6 @@ def test_a_folder_to_train_on(raw, tmp_path, capsys):
     assert capsys.readouterr().out == "2 pairs read, 2 kept (100.0%)\n"
 
 
-def test_a_split_by_another_of_its_names_is_no_other_split(raw, tmp_path):
-    assert run(raw, tmp_path / "clean", "--train-split", "validation", "--keep-held-out") == 0
-    names = {path.name for path in (tmp_path / "clean").iterdir() if path.suffix == ".en"}
-    assert names == {"train.en", "validation.en", "test.en"}
-    assert (tmp_path / "clean" / "validation.en").read_text() == "A dog runs.\n"
-
-
 def test_its_own_output_is_replaced_and_nothing_else(raw, tmp_path, capsys):
     assert run(raw, tmp_path / "clean") == 0
     assert run(raw, tmp_path / "clean", "--keep-repetitions") == 0
