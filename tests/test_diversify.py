@@ -103,6 +103,24 @@ def test_its_own_output_is_no_corpus_for_the_same_folder(raw, tmp_path, tiny_mod
     assert {path.name: path.read_bytes() for path in more.iterdir()} == before
 
 
+@pytest.mark.parametrize("search", [{"n_best": 2}, {"n_best": 3, "sample": True, "search_seed": 5}])
+def test_a_text_has_several_translations(raw, tmp_path, backward_model, search):
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in search.items()]
+    assert run(raw, tmp_path / "more", "--backward", str(backward_model), *words) == 0
+    sides = [lines_of(raw / f"train.{language}") for language in ("en", "fr")]
+    model = Translator.from_pretrained(backward_model, precision="float32")
+    found = [
+        list(dict.fromkeys(filter(None, texts)))
+        for texts in model.translate(sides[1], beam_size=2, max_length=8, **search)
+    ]
+    expected = [(text, target) for texts, target in zip(found, sides[1], strict=True) for text in texts]
+    made = [*zip(*(lines_of(tmp_path / "more" / f"train.{language}") for language in ("en", "fr")), strict=True)]
+    assert made == [*zip(*sides, strict=True), *expected]
+    assert len(expected) > len(sides[1]), "one translation each would pass, too"
+    report = json.loads((tmp_path / "more" / "diversify.json").read_text(encoding="utf-8"))
+    assert report["pairs"] == {"given": 12, "backward": len(expected)}
+
+
 def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
     def refused(*words):
         assert run(raw, tmp_path / "more", *words) == 2
@@ -114,7 +132,7 @@ def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
     assert "translates fr to en, expected en to fr" in told
     assert "translates fr to en" in refused("--forward", str(tiny_model), "--forward", str(backward_model))
     assert "translates en to fr, expected fr to en" in refused("--backward", str(tiny_model))
-    assert "--n-best is 2, expected 1" in refused("--forward", str(tiny_model), "--n-best", "2")
+    assert "n_best is 3 but beam_size is 2" in refused("--forward", str(tiny_model), "--n-best", "3")
     assert "no-model" in refused("--forward", str(tmp_path / "no-model"))
     assert run(raw, raw, "--forward", str(tiny_model)) == 2
     assert "holds other files" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
     D  ->  D  +  {(x, forward(x))}  +  {(backward(y), y)}      for the pairs (x, y) of D
 
-(Data diversification, Nguyen et al. 2020, arXiv:1911.01986.)
+(Data diversification, Nguyen et al. 2020, arXiv:1911.01986.) With `--n-best` a text gets several translations, the best
+found or, with `--sample`, as many draws (Edunov et al. 2018, arXiv:1808.09381, for back-translation).
 """
 
 from __future__ import annotations
@@ -50,14 +51,12 @@ def diversify(arguments: DiversifyArguments, command: list[str]) -> None:
     from seq2seq.inference.rules import check_search
 
     check_search(arguments.search)
-    if arguments.search.n_best != 1:
-        raise ConfigError(f"--n-best is {arguments.search.n_best}, expected 1: a text gets one translation")
     folder = CorpusFolder(arguments, REPORT)
     models = {name: _translator(name, arguments) for name in ("forward", "backward") if getattr(arguments, name)}
     corpus, _ = folder.begin()
     counts = {"given": len(corpus), **dict.fromkeys(models, 0)}
     pairs = _all_pairs(corpus, models, arguments.search, counts)
-    total = len(corpus) * (1 + len(models))
+    total = len(corpus) * (1 + arguments.search.n_best * len(models))
     folder.write(arguments.train_split, progress(pairs, arguments.output, total, " pairs"))
     report = {
         "pairs": counts,
@@ -96,7 +95,10 @@ def _translator(name: str, arguments: DiversifyArguments) -> Translator:
 def _all_pairs(
     corpus: datasets.Dataset, models: Mapping[str, Translator], search: SearchConfig, counts: dict[str, int]
 ) -> Iterator[tuple[str, str]]:
-    """The pairs of the corpus, then those of each model; a text that it translates to nothing makes none."""
+    """The pairs of the corpus, then those of each model, one for each of a text's translations that says something.
+
+    Two translations of a text that are equal, as two pieces' ways to write one word are, make one pair.
+    """
     from seq2seq.text.corpus import pairs_of
 
     yield from pairs_of(corpus)
@@ -104,7 +106,7 @@ def _all_pairs(
         side = 0 if name == "forward" else 1
         texts = (pair[side] for pair in pairs_of(corpus))
         found = translator.translate_stream(texts, **asdict(search))
-        for pair, best in zip(pairs_of(corpus), found, strict=True):
-            if best[0].text:
+        for pair, translations in zip(pairs_of(corpus), found, strict=True):
+            for text in dict.fromkeys(translation.text for translation in translations if translation.text):
                 counts[name] += 1
-                yield (pair[0], best[0].text) if name == "forward" else (best[0].text, pair[1])
+                yield (pair[0], text) if name == "forward" else (text, pair[1])
