@@ -166,6 +166,13 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     return config
 
 
+def directions(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Source and target of each direction in which a translator translates, that of its training's options first."""
+    pair = str(config.get("source", "source")), str(config.get("target", "target"))
+    both = config.get("options", {}).get("both_directions") is True
+    return [pair, pair[::-1]] if both else [pair]
+
+
 def read_tokenizers(directory: Path) -> dict[str, bytes]:
     """The SentencePiece models of a model directory, "source" and "target".
 

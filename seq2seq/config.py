@@ -47,6 +47,8 @@ class DataConfig(SplitsConfig):
     """Language (column, file ending) to translate from."""
     target: str = "target"
     """Language (column, file ending) to translate into."""
+    both_directions: bool = False
+    """One model for both directions: each training pair is learned either way; needs --joint."""
     max_length: int = 200
     """Training pairs with more pieces than this on either side are left out (and counted)."""
     streaming: bool = False

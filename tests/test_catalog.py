@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +25,6 @@ HERE = {"device": "cpu", "threads": 1, "precision": "float32"}
 
 def with_languages(path: str, source: str, target: str) -> str:
     """The model directory, its languages changed."""
-    import json
-    from pathlib import Path
-
     config = {**read_config(path), "source": source, "target": target}
     write_atomically(Path(path) / "config.json", json.dumps(config).encode())
     return path
@@ -57,6 +56,20 @@ def test_a_request_finds_its_model(catalog, paths):
     assert catalog.translator(" EN ", "Fr")[0] == "en"
     assert catalog.translator("auto", "en")[0] == "fr"
     assert catalog.classifier(None) is catalog.classifier("animals")
+
+
+def test_a_model_of_both_directions(tmp_path):
+    path = write_model(tmp_path / "both", small_tokenizer(), 0)
+    config = read_config(path)
+    config["options"]["both_directions"] = True
+    write_atomically(Path(path) / "config.json", json.dumps(config).encode())
+    catalog = Catalog.load([path], SEARCH, **HERE)
+    assert catalog.translators["en", "fr"] is catalog.translators["fr", "en"]
+    assert [(x["code"], x["targets"]) for x in catalog.languages()] == [("en", ["fr"]), ("fr", ["en"])]
+    with pytest.raises(ConfigError, match="a second model for fr → en; give one a direction"):
+        Catalog.load(
+            [with_languages(write_model(tmp_path / "one", small_tokenizer(), 1), "fr", "en"), path], SEARCH, **HERE
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +106,7 @@ def test_languages_are_listed_as_libretranslate_does(catalog):
 
 
 def test_models_that_cannot_be_told_apart(paths, tmp_path):
-    with pytest.raises(ConfigError, match="a second model for en → fr; give one for each direction"):
+    with pytest.raises(ConfigError, match="a second model for en → fr; give one a direction"):
         Catalog.load([paths["en fr"]] * 2, SEARCH, **HERE)
     twin = shutil.copytree(paths["animals"], tmp_path / "animals")
     with pytest.raises(ConfigError, match="two classifiers are called 'animals'"):

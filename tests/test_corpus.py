@@ -16,7 +16,7 @@ from seq2seq.errors import CorpusError
 from seq2seq.text import cache as cache_module
 from seq2seq.text import corpus as corpus_module
 from seq2seq.text import finding
-from seq2seq.text.corpus import has_split, load_corpus, read_lines, split_names
+from seq2seq.text.corpus import both_ways, has_split, load_corpus, read_lines, split_names
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +167,14 @@ def test_many_rows_in_blocks(folder):
     part = load_corpus(data, "train")
     assert len(part) == count
     assert part[[0, 9_999, 10_000, count - 1]]["target"] == ["t 0", "t 9999", "t 10000", f"t {count - 1}"]
+
+
+def test_both_ways(folder):
+    write(folder, **{"train.en": "a\nb\n", "train.de": "x\n\n"})
+    data = DataConfig(data=str(folder), source="en", target="de")
+    found = both_ways(load_corpus(data, "train"))
+    assert pairs(found) == [("a", "x"), ("b", ""), ("x", "a"), ("", "b")]
+    assert found._fingerprint == both_ways(load_corpus(data, "train"))._fingerprint, "its tokens are found again"
 
 
 def test_failed_preparation_leaves_nothing(folder, cache):

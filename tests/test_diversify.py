@@ -121,6 +121,16 @@ def test_a_text_has_several_translations(raw, tmp_path, backward_model, search):
     assert report["pairs"] == {"given": 12, "backward": len(expected)}
 
 
+def test_a_model_of_both_directions(raw, tmp_path, tiny_model):
+    both = tmp_path / "both"
+    shutil.copytree(tiny_model, both)
+    config = json.loads((both / "config.json").read_text(encoding="utf-8"))
+    config["options"]["both_directions"] = True
+    (both / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert run(raw, tmp_path / "more", "--forward", str(both), "--backward", str(both)) == 0
+    assert len(lines_of(tmp_path / "more" / "train.fr")) > 2 * 12
+
+
 def test_what_does_not_go(raw, tmp_path, tiny_model, backward_model, capsys):
     def refused(*words):
         assert run(raw, tmp_path / "more", *words) == 2

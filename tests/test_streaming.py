@@ -12,7 +12,7 @@ import torch
 from seq2seq.config import DataConfig, TokenizerConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.text import streaming
-from seq2seq.text.corpus import load_corpus, stream_corpus
+from seq2seq.text.corpus import both_ways, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
@@ -48,9 +48,9 @@ def data(tmp_path, request):
     return DataConfig(data=str(tmp_path), source="en", target="de")
 
 
-def opened(data, tokenizers, window):
+def opened(data, tokenizers, window, both=False):
     stream = PairStream(*stream_corpus(data, "train"), data)
-    return StreamedData(stream, tokenizers, window=window, max_length=200)
+    return StreamedData(stream, tokenizers, window=window, max_length=200, both_directions=both)
 
 
 def batches(source, epoch, start=0, **options):
@@ -70,9 +70,13 @@ def texts(source, epoch):
     return source._window(epoch).source_texts(rows)
 
 
-def test_a_stream_within_one_window_is_a_prepared_corpus(data, tokenizers):
-    prepared = TranslationData.prepare(load_corpus(data, "train"), *tokenizers, max_length=200, drop_empty=True)
-    streamed = opened(data, tokenizers, 1000)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_stream_within_one_window_is_a_prepared_corpus(data, tokenizers, both):
+    corpus = load_corpus(data, "train")
+    corpus = both_ways(corpus) if both else corpus
+    prepared = TranslationData.prepare(corpus, *tokenizers, max_length=200, drop_empty=True)
+    streamed = opened(data, tokenizers, 1000, both)
+    assert len(prepared) == (596 if both else 298)
     for epoch in (0, 1, 2):
         assert same(batches(streamed, epoch), batches(prepared, epoch))
 

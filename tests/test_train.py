@@ -24,7 +24,7 @@ from seq2seq import Translator, checkpoint
 from seq2seq.app import train
 from seq2seq.app.cli import main
 from seq2seq.app.output import exclusive
-from seq2seq.checkpoint import load_model, read_tensors
+from seq2seq.checkpoint import directions, load_model, read_tensors
 from seq2seq.config import TrainingConfig, TrainTranslatorConfig
 
 
@@ -159,6 +159,22 @@ def test_training_starts_from_another_model(small_corpus: Path, tiny_model: Path
     assert "going on from step 2" in capsys.readouterr().out
 
 
+def test_both_directions(small_corpus: Path, tiny_model: Path, tmp_path: Path, capsys) -> None:
+    """One model, twice the examples, the tokenizer of one direction; it can be scored either way."""
+    assert _train(small_corpus, tmp_path / "both", "--both-directions") == 0
+    both, one = load_model(tmp_path / "both").config, load_model(tiny_model).config
+    assert both["examples"] == 2 * one["examples"] and directions(both) == [("en", "fr"), ("fr", "en")]
+    assert (tmp_path / "both" / "tokenizer.model").read_bytes() == (tiny_model / "tokenizer.model").read_bytes()
+    assert "en ↔ fr" in (tmp_path / "both" / "README.md").read_text(encoding="utf-8")
+    for source, target in directions(both):
+        asked = ["--data", str(small_corpus), "--source", source, "--target", target, "--split", "test"]
+        assert main(["evaluate", "--model", str(tmp_path / "both"), *asked, "--max-length", "8"]) == 0
+    capsys.readouterr()
+    code = _train(small_corpus, tmp_path / "m", "--both-directions", "--no-joint")
+    assert "--both-directions needs one vocabulary for both languages" in _refused(capsys, code)
+    assert not (tmp_path / "m").exists()
+
+
 def test_models_that_cannot_be_started_from(small_corpus: Path, tiny_model: Path, tmp_path: Path, capsys) -> None:
     start = ["--initial-model", str(tiny_model)]
     code = _train(small_corpus, tmp_path / "m", *start, "--tokenizer", str(tiny_model / "tokenizer.model"))
@@ -170,6 +186,8 @@ def test_models_that_cannot_be_started_from(small_corpus: Path, tiny_model: Path
     start = ["--initial-model", str(tmp_path / "apart"), "--source", "fr", "--target", "en"]
     code = _train(small_corpus, tmp_path / "m", *start)
     assert "start from one that was trained with --joint" in _refused(capsys, code)
+    code = _train(small_corpus, tmp_path / "m", *start[:2], "--both-directions")
+    assert "from en to fr and back; start from one that was trained with --joint" in _refused(capsys, code)
     assert not (tmp_path / "m").exists()
 
 

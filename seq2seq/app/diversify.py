@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from seq2seq.app.corpora import CorpusArguments, CorpusFolder
 from seq2seq.app.models import Models, load_translator
 from seq2seq.app.streams import DeviceArguments, progress
+from seq2seq.checkpoint import directions
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError
 
@@ -79,15 +80,14 @@ def _translator(name: str, arguments: DiversifyArguments) -> Translator:
     from seq2seq.inference.loading import describe_translator, local_directory
 
     models = getattr(arguments, name)
-    wanted = [arguments.source, arguments.target][:: 1 if name == "forward" else -1]
+    wanted = (arguments.source, arguments.target)[:: 1 if name == "forward" else -1]
     for model in models:
         _, config = describe_translator(local_directory(model))
-        found = [config["source"], config["target"]]
-        if found != wanted:
+        if wanted not in directions(config):
             raise ConfigError(
-                f"--{name} {model} translates {found[0]} to {found[1]}, expected {wanted[0]} to {wanted[1]}, as "
-                "--source and --target say; name the corpus' languages with these, and the model of the other "
-                "direction with the other option"
+                f"--{name} {model} translates {config['source']} to {config['target']}, expected {wanted[0]} to "
+                f"{wanted[1]}, as --source and --target say; name the corpus' languages with these, and the model "
+                "of the other direction with the other option"
             )
     return load_translator(models, arguments.run, "diversify")
 

@@ -23,7 +23,7 @@ from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
-from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
+from seq2seq.text.corpus import both_ways, has_split, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
@@ -142,15 +142,18 @@ def _with_structure(config: TrainTranslatorConfig) -> TrainTranslatorConfig:
     """
     name, data = config.training.initial_model, config.data
     if not name:
+        if data.both_directions and not (config.tokenizer.joint or config.tokenizer.tokenizer):
+            raise ConfigError("--both-directions needs one vocabulary for both languages; leave --no-joint out")
         return config
     if config.tokenizer.tokenizer:
         raise ConfigError("--tokenizer and --initial-model exclude each other: the model brings its own tokenizer")
     structure, described = describe_translator(Path(name))
     languages = described["source"], described["target"]
-    if not described["joint"] and languages != (data.source, data.target):
+    if not described["joint"] and (data.both_directions or languages != (data.source, data.target)):
         raise ConfigError(
             f"{name} has a vocabulary of its own for {languages[0]} and for {languages[1]}, so it cannot start a model "
-            f"from {data.source} to {data.target}; start from one that was trained with --joint"
+            f"from {data.source} to {data.target}{' and back' * data.both_directions}; start from one that was trained "
+            "with --joint"
         )
     kept = {name: value for name, value in vars(config.model).items() if name in OF_TRAINING}
     return dataclasses.replace(config, model=dataclasses.replace(structure, **kept))
@@ -166,13 +169,14 @@ def prepare_data(
     train_corpus, valid_corpus = world.in_turn(lambda: _corpora(data))
     say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
     tokenizers = _shared_tokenizers(config, lambda: train_corpus, resumed, world)
+    learned = both_ways(train_corpus) if data.both_directions else train_corpus
 
     def tokenised() -> list[TranslationData]:
         return [
             TranslationData.prepare(
                 corpus, *tokenizers, max_length=most, drop_empty=True, threads=torch.get_num_threads()
             )
-            for corpus, most in ((train_corpus, data.max_length), (valid_corpus, 0))
+            for corpus, most in ((learned, data.max_length), (valid_corpus, 0))
         ]
 
     train, valid = world.in_turn(tokenised)
@@ -200,7 +204,8 @@ def _streamed_data(
     tokenizers = _shared_tokenizers(config, beginning, resumed, world)
     valid = world.in_turn(lambda: TranslationData.prepare(valid_corpus, *tokenizers, max_length=0, drop_empty=True))
     _check_usable(data, validation=valid)
-    return StreamedData(stream, tokenizers, data.stream_buffer, data.max_length), valid, tokenizers
+    train = StreamedData(stream, tokenizers, data.stream_buffer, data.max_length, data.both_directions)
+    return train, valid, tokenizers
 
 
 def _check_usable(data: DataConfig, **parts: TranslationData) -> None:

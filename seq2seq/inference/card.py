@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from seq2seq.checkpoint import directions
 from seq2seq.inference.evaluate import signatures
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]+)*")
@@ -49,7 +50,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
 def _translator(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> tuple[str, str]:
     attention = config["model"].get("attention", "bahdanau")
     kind = "one fixed summary of the source" if attention == "none" else f"{attention} attention"
-    return f"# {name}: {config['source']} → {config['target']}", f"A GRU encoder-decoder with {kind}."
+    arrow = "↔" if len(directions(config)) > 1 else "→"
+    return f"# {name}: {config['source']} {arrow} {config['target']}", f"A GRU encoder-decoder with {kind}."
 
 
 def _classifier(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> tuple[str, str]:

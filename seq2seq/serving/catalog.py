@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from seq2seq.checkpoint import read_config
+from seq2seq.checkpoint import directions, read_config
 from seq2seq.config import SearchConfig
 from seq2seq.errors import ConfigError, UserError, nearest
 from seq2seq.inference.alignments import word_attention
@@ -111,10 +111,10 @@ class Catalog:
                 classifiers[name] = classifier
                 continue
             translator = Translator.from_pretrained(directory, device=device, threads=threads, precision=precision)
-            pair = (str(config.get("source", "source")), str(config.get("target", "target")))
-            if pair in translators:
-                raise ConfigError(f"{path} is a second model for {pair[0]} → {pair[1]}; give one for each direction")
-            translators[pair] = translator
+            for pair in directions(config):
+                if pair in translators:
+                    raise ConfigError(f"{path} is a second model for {pair[0]} → {pair[1]}; give one a direction")
+                translators[pair] = translator
         return cls(translators, classifiers, search)
 
     def languages(self) -> list[dict[str, Any]]:

@@ -96,6 +96,12 @@ def has_split(data: DataConfig, split: str) -> bool:
     return same_split(split, find_corpus(data).splits) is not None
 
 
+def both_ways(corpus: datasets.Dataset) -> datasets.Dataset:
+    """The pairs of a corpus (2N rows of N), first as they are, then with source and target changed over; no copy."""
+    turned = corpus.rename_columns({"source": "target", "target": "source"})
+    return datasets.concatenate_datasets([part.select_columns(["source", "target"]) for part in (corpus, turned)])
+
+
 def blocks_of(corpus: datasets.Dataset, rows: int = BLOCK_ROWS) -> Iterator[tuple[list[str], list[str]]]:
     """Sources and targets, so many rows at a time."""
     for block in corpus.iter(batch_size=rows):

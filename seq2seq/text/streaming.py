@@ -21,6 +21,7 @@ from datasets.table import InMemoryTable
 from seq2seq.config import DataConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.text.batching import Batch, BatchOrder
+from seq2seq.text.corpus import both_ways
 from seq2seq.text.data import WHOLE, TranslationData, token_ids
 from seq2seq.text.tables import BLOCK_ROWS, arrow_pairs, reason
 from seq2seq.text.tokenizer import Tokenizer
@@ -90,15 +91,22 @@ class StreamedData:
     """The windows of a stream as epochs of a training; one is trained on, the next one is made meanwhile."""
 
     def __init__(
-        self, pairs: PairStream, tokenizers: tuple[Tokenizer, Tokenizer], window: int, max_length: int
+        self,
+        pairs: PairStream,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        window: int,
+        max_length: int,
+        both_directions: bool = False,
     ) -> None:
         """Args:
         pairs: What is read.
         tokenizers: Of source and target.
         window: Pairs in memory, rounded up to whole blocks of `BLOCK_ROWS` where it is more than one.
         max_length: See `TranslationData.prepare`.
+        both_directions: Learn each pair either way.
         """
         self._pairs, self._tokenizers, self._rows, self._max_length = pairs, tokenizers, window, max_length
+        self._both_directions = both_directions
         self._starts: dict[int, Any] = {0: None}  # where windows begin, as far as that is known
         self._made: dict[int, Future[TranslationData]] = {}
         self._reading: tuple[int, Iterator[Block]] | None = None  # the window that the open stream stands before
@@ -185,4 +193,6 @@ class StreamedData:
         # with a fingerprint given, `datasets` need not compute one from all the text
         tokens = datasets.Dataset(InMemoryTable(pa.Table.from_batches(batches)), fingerprint="ids").with_format("arrow")
         corpus = datasets.Dataset(InMemoryTable(texts), fingerprint="texts")
+        if self._both_directions:
+            corpus, tokens = both_ways(corpus), both_ways(tokens).with_format("arrow")
         return TranslationData.of(corpus, tokens, self._tokenizers, self._max_length, drop_empty=True)
