@@ -92,6 +92,21 @@ def test_a_selection_of_a_corpus(corpus, tokenizers):
     assert same(data.fetch(np.array([2, 0])), wanted)
 
 
+def test_both_directions(corpus, tokenizers, monkeypatch):
+    """The second half is the first with source and target changed over; nothing is tokenised twice."""
+    joint = tokenizers[0]
+    one = TranslationData.prepare(corpus, joint, joint, max_length=50, drop_empty=True)
+    monkeypatch.setattr(Tokenizer, "encode", None)
+    both = TranslationData.prepare(corpus, joint, joint, max_length=50, drop_empty=True, both_directions=True)
+    monkeypatch.undo()
+    assert len(one) == 297 and len(both) == 594 and both.dropped["empty side"] == 4
+    rows = np.array([3, 200, 297 + 3, 297 + 200])
+    sources, targets = one.source_texts(rows[:2]), one.target_texts(rows[:2])
+    assert both.source_texts(rows) == sources + targets and both.target_texts(rows) == targets + sources
+    assert same(both.fetch(rows), expected_batch((joint, joint), sources + targets, targets + sources))
+    assert same(both.fetch(rows[:2]), one.fetch(rows[:2]))
+
+
 def test_tokens_are_cached_and_memory_mapped(corpus, tokenizers, cache, monkeypatch):
     TranslationData.prepare(corpus, *tokenizers, max_length=50, drop_empty=True)
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")}

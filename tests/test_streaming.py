@@ -12,7 +12,7 @@ import torch
 from seq2seq.config import DataConfig, TokenizerConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.text import streaming
-from seq2seq.text.corpus import both_ways, load_corpus, stream_corpus
+from seq2seq.text.corpus import load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
@@ -73,8 +73,7 @@ def texts(source, epoch):
 @pytest.mark.parametrize("both", [False, True])
 def test_a_stream_within_one_window_is_a_prepared_corpus(data, tokenizers, both):
     corpus = load_corpus(data, "train")
-    corpus = both_ways(corpus) if both else corpus
-    prepared = TranslationData.prepare(corpus, *tokenizers, max_length=200, drop_empty=True)
+    prepared = TranslationData.prepare(corpus, *tokenizers, 200, True, both_directions=both)
     streamed = opened(data, tokenizers, 1000, both)
     assert len(prepared) == (596 if both else 298)
     for epoch in (0, 1, 2):

@@ -23,7 +23,7 @@ from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
-from seq2seq.text.corpus import both_ways, has_split, load_corpus, stream_corpus
+from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
@@ -169,15 +169,13 @@ def prepare_data(
     train_corpus, valid_corpus = world.in_turn(lambda: _corpora(data))
     say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
     tokenizers = _shared_tokenizers(config, lambda: train_corpus, resumed, world)
-    learned = both_ways(train_corpus) if data.both_directions else train_corpus
 
-    def tokenised() -> list[TranslationData]:
-        return [
-            TranslationData.prepare(
-                corpus, *tokenizers, max_length=most, drop_empty=True, threads=torch.get_num_threads()
-            )
-            for corpus, most in ((learned, data.max_length), (valid_corpus, 0))
-        ]
+    def tokenised() -> tuple[TranslationData, TranslationData]:
+        threads = torch.get_num_threads()
+        return (
+            TranslationData.prepare(train_corpus, *tokenizers, data.max_length, True, threads, data.both_directions),
+            TranslationData.prepare(valid_corpus, *tokenizers, 0, True, threads),
+        )
 
     train, valid = world.in_turn(tokenised)
     for reason, count in train.dropped.items():

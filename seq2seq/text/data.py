@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from seq2seq.text.batching import Batch, BatchOrder, Specials, batch_order, flatten, make_batch
 from seq2seq.text.cache import cache_folder, cached_table, key_of
+from seq2seq.text.corpus import both_ways
 from seq2seq.text.tables import BLOCK_ROWS
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -117,6 +118,7 @@ class TranslationData(BatchSource[Batch]):
         max_length: int,
         drop_empty: bool,
         threads: int = 1,
+        both_directions: bool = False,
     ) -> TranslationData:
         """Tokenises a corpus, or finds it tokenised in the cache of `datasets`.
 
@@ -127,9 +129,10 @@ class TranslationData(BatchSource[Batch]):
             max_length: Pairs with more ids than this on either side are left out; 0: no limit.
             drop_empty: Leave out pairs with no ids on either side.
             threads: How many tokenise.
+            both_directions: See `of`.
         """
         tokens = tokenise(corpus, {"source": source_tokenizer, "target": target_tokenizer}, threads)
-        return cls.of(corpus, tokens, (source_tokenizer, target_tokenizer), max_length, drop_empty)
+        return cls.of(corpus, tokens, (source_tokenizer, target_tokenizer), max_length, drop_empty, both_directions)
 
     @classmethod
     def of(
@@ -139,6 +142,7 @@ class TranslationData(BatchSource[Batch]):
         tokenizers: tuple[Tokenizer, Tokenizer],
         max_length: int,
         drop_empty: bool,
+        both_directions: bool = False,
     ) -> TranslationData:
         """The same of a corpus that is tokenised.
 
@@ -148,7 +152,10 @@ class TranslationData(BatchSource[Batch]):
             tokenizers: Of source and target.
             max_length: As for `prepare`.
             drop_empty: As for `prepare`.
+            both_directions: All pairs a second time, source and target changed over; the tokenizer is one for both.
         """
+        if both_directions:
+            corpus, tokens = both_ways(corpus), both_ways(tokens).with_format("arrow")
         return cls(corpus, tokens, tokenizers, *kept_pairs(tokens, max_length, drop_empty))
 
     def order(self, epoch: int, *, batch_tokens: int, batch_sentences: int, seed: int) -> BatchOrder:

@@ -21,7 +21,6 @@ from datasets.table import InMemoryTable
 from seq2seq.config import DataConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.text.batching import Batch, BatchOrder
-from seq2seq.text.corpus import both_ways
 from seq2seq.text.data import WHOLE, TranslationData, token_ids
 from seq2seq.text.tables import BLOCK_ROWS, arrow_pairs, reason
 from seq2seq.text.tokenizer import Tokenizer
@@ -193,6 +192,4 @@ class StreamedData:
         # with a fingerprint given, `datasets` need not compute one from all the text
         tokens = datasets.Dataset(InMemoryTable(pa.Table.from_batches(batches)), fingerprint="ids").with_format("arrow")
         corpus = datasets.Dataset(InMemoryTable(texts), fingerprint="texts")
-        if self._both_directions:
-            corpus, tokens = both_ways(corpus), both_ways(tokens).with_format("arrow")
-        return TranslationData.of(corpus, tokens, self._tokenizers, self._max_length, drop_empty=True)
+        return TranslationData.of(corpus, tokens, self._tokenizers, self._max_length, True, self._both_directions)
