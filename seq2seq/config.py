@@ -139,6 +139,8 @@ class EncoderConfig:
 class ModelConfig(EncoderConfig):
     """Sizes and structure of a translator (notation: E embedding, H state, C context, A attention)."""
 
+    embedding_size: int = 512
+    """E, the size of embeddings."""
     attention: Literal["bahdanau", "none"] = "bahdanau"
     """`bahdanau`: additive attention; `none`: one fixed summary of the source (Cho et al. 2014)."""
     decoder_size: int = 512
