@@ -348,6 +348,8 @@ class ClassifierTokenizerConfig(TokenizerConfig):
 
     vocab_size: int = 8000
     """Pieces in the vocabulary; fewer when the text is too small for it."""
+    tokenizer_type: Literal["bpe", "unigram"] = "unigram"
+    """SentencePiece algorithm; for texts alone, unlike for translation, unigram is the better one."""
     sampling: float = 0.1
     """BPE-dropout probability, or (unigram) 1 - smoothing; training segments anew each epoch. 0 turns it off."""
 
