@@ -166,19 +166,20 @@ def test_two_processes_learn_to_classify_what_one_does(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc")
 def test_a_job_whose_process_is_killed_starts_anew_and_ends_like_an_unbroken_one(small_corpus, tmp_path):
     options = ["--max-steps", "60", "--validate-every", "30", "--save-every", "5", "--log-every", "1"]
+    jobs = {
+        name: torchrun(2, "--max-restarts", "1", "-m", "seq2seq", *training(small_corpus, tmp_path / name, *options))
+        for name in ("unbroken", "killed")  # side by side, for most of the time is start-up
+    }
+    while len(processes.logged(tmp_path / "killed")) < 12:
+        assert jobs["killed"].poll() is None
+        time.sleep(0.02)
+    os.kill(processes.processes_of(jobs["killed"].pid)[1], signal.SIGKILL)
     states = {}
-    for name in ("unbroken", "killed"):
-        output = tmp_path / name
-        job = torchrun(2, "--max-restarts", "1", "-m", "seq2seq", *training(small_corpus, output, *options))
-        if name == "killed":
-            while len(processes.logged(output)) < 12:
-                assert job.poll() is None
-                time.sleep(0.02)
-            os.kill(processes.processes_of(job.pid)[1], signal.SIGKILL)
+    for name, job in jobs.items():
         out, err = job.communicate(timeout=300)
         assert job.returncode == 0, err
         assert ("going on from step" in out) == (name == "killed")
-        states[name] = read_tensors(output / "training_state" / "step-000000060" / "tensors.safetensors")
+        states[name] = read_tensors(tmp_path / name / "training_state" / "step-000000060" / "tensors.safetensors")
     for name, tensor in states["unbroken"].items():
         assert torch.equal(states["killed"][name], tensor), name
 
