@@ -48,7 +48,7 @@ class DataConfig(SplitsConfig):
     target: str = "target"
     """Language (column, file ending) to translate into."""
     both_directions: bool = False
-    """One model for both directions: each training pair is learned either way; needs --joint."""
+    """One model for both directions: pairs are learned either way, validated from source to target; needs --joint."""
     max_length: int = 200
     """Training pairs with more pieces than this on either side are left out (and counted)."""
     streaming: bool = False
@@ -349,7 +349,7 @@ class ClassifierTokenizerConfig(TokenizerConfig):
     vocab_size: int = 8000
     """Pieces in the vocabulary; fewer when the text is too small for it."""
     tokenizer_type: Literal["bpe", "unigram"] = "unigram"
-    """SentencePiece algorithm; for texts alone, unlike for translation, unigram is the better one."""
+    """SentencePiece algorithm; unigram measured better for classification, BPE for translation."""
     sampling: float = 0.1
     """BPE-dropout probability, or (unigram) 1 - smoothing; training segments anew each epoch. 0 turns it off."""
 

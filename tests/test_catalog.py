@@ -66,7 +66,7 @@ def test_a_model_of_both_directions(tmp_path):
     catalog = Catalog.load([path], SEARCH, **HERE)
     assert catalog.translators["en", "fr"] is catalog.translators["fr", "en"]
     assert [(x["code"], x["targets"]) for x in catalog.languages()] == [("en", ["fr"]), ("fr", ["en"])]
-    with pytest.raises(ConfigError, match="a second model for fr → en; give one a direction"):
+    with pytest.raises(ConfigError, match="a second model for fr → en; give one for each direction"):
         Catalog.load(
             [with_languages(write_model(tmp_path / "one", small_tokenizer(), 1), "fr", "en"), path], SEARCH, **HERE
         )
@@ -106,7 +106,7 @@ def test_languages_are_listed_as_libretranslate_does(catalog):
 
 
 def test_models_that_cannot_be_told_apart(paths, tmp_path):
-    with pytest.raises(ConfigError, match="a second model for en → fr; give one a direction"):
+    with pytest.raises(ConfigError, match="a second model for en → fr; give one for each direction"):
         Catalog.load([paths["en fr"]] * 2, SEARCH, **HERE)
     twin = shutil.copytree(paths["animals"], tmp_path / "animals")
     with pytest.raises(ConfigError, match="two classifiers are called 'animals'"):

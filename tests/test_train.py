@@ -165,11 +165,28 @@ def test_both_directions(small_corpus: Path, tiny_model: Path, tmp_path: Path, c
     both, one = load_model(tmp_path / "both").config, load_model(tiny_model).config
     assert both["examples"] == 2 * one["examples"] and directions(both) == [("en", "fr"), ("fr", "en")]
     assert (tmp_path / "both" / "tokenizer.model").read_bytes() == (tiny_model / "tokenizer.model").read_bytes()
-    assert "en ↔ fr" in (tmp_path / "both" / "README.md").read_text(encoding="utf-8")
-    for source, target in directions(both):
-        asked = ["--data", str(small_corpus), "--source", source, "--target", target, "--split", "test"]
-        assert main(["evaluate", "--model", str(tmp_path / "both"), *asked, "--max-length", "8"]) == 0
-    capsys.readouterr()
+    card = (tmp_path / "both" / "README.md").read_text(encoding="utf-8")
+    assert "en ↔ fr" in card and "Validated from en to fr alone" in card
+    told = []
+    for words in (["--source", "fr"], ["--target", "en"], ["--source", "fr", "--target", "en"], ["--source", "en"]):
+        capsys.readouterr()
+        asked = ["--data", str(small_corpus), "--split", "test", *words]
+        assert (
+            main(["evaluate", "--model", str(tmp_path / "both"), *asked, "--max-length", "8", "--beam-size", "1"]) == 0
+        )
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] == told[2] != told[3], "one language given, the other follows"
+    code = main(["evaluate", "--model", str(tiny_model), "--data", str(small_corpus), "--source", "fr"])
+    assert "source and target are both 'fr'" in _refused(capsys, code)
+    # a run keeps its directions, also one of before there was the option
+    code = _train(small_corpus, tmp_path / "both", "--resume", "--max-steps", "40")
+    assert "was begun with both_directions = True, now False" in _refused(capsys, code)
+    old = shutil.copytree(tiny_model, tmp_path / "old")
+    config = json.loads((old / "config.json").read_text(encoding="utf-8"))
+    del config["options"]["both_directions"]
+    (old / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = _train(small_corpus, old, "--both-directions", "--resume")
+    assert "was begun with both_directions = False, now True" in _refused(capsys, code)
     code = _train(small_corpus, tmp_path / "m", "--both-directions", "--no-joint")
     assert "--both-directions needs one vocabulary for both languages" in _refused(capsys, code)
     assert not (tmp_path / "m").exists()

@@ -13,6 +13,7 @@ from tyro.conf import arg
 from seq2seq.app import classify, completion, diversify, doctor, export, filter, plot, score, serve, translate, vectors
 from seq2seq.app.models import Models, load_translator
 from seq2seq.app.streams import DeviceArguments, output_file, progress
+from seq2seq.checkpoint import directions
 from seq2seq.config import DataConfig, SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, sections
 from seq2seq.errors import ConfigError, CorpusError
 
@@ -114,8 +115,11 @@ def _evaluate_model(arguments: EvaluateArguments, against: list[str] | None, sav
     from seq2seq.inference.evaluate import evaluate as measure
     from seq2seq.text.corpus import load_corpus
 
-    source = arguments.source or translator.config["source"]
-    target = arguments.target or translator.config["target"]
+    given, known = (arguments.source, arguments.target), directions(translator.config)
+    own = next((p for p in known if all(a in (None, b) for a, b in zip(given, p, strict=True))), known[0])
+    source, target = given[0] or own[0], given[1] or own[1]
+    if source == target:
+        raise ConfigError(f"source and target are both {source!r}; give --source and --target, one language each")
     data = DataConfig(data=arguments.data, source=source, target=target, encoding_errors=arguments.encoding_errors)
     corpus = load_corpus(data, arguments.split)
     sources, references = list(corpus["source"]), list(corpus["target"])

@@ -97,7 +97,7 @@ def _all_pairs(
 ) -> Iterator[tuple[str, str]]:
     """The pairs of the corpus, then those of each model, one for each of a text's translations that says something.
 
-    Two translations of a text that are equal, as two pieces' ways to write one word are, make one pair.
+    Two translations of a text that are equal, as where a word can be cut into pieces in several ways, make one pair.
     """
     from seq2seq.text.corpus import pairs_of
 

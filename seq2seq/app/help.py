@@ -29,7 +29,10 @@ COMMON = {
         "model data split hypotheses references sources against lowercase format output save_translations "
         "confusion_png beam_size threads precision"
     ),
-    "diversify": "data source target forward backward output train_split encoding_errors beam_size threads precision",
+    "diversify": (
+        "data source target forward backward output train_split encoding_errors beam_size n_best sample threads "
+        "precision"
+    ),
     "serve": "model host port api_key_file access_log beam_size threads precision",
 }
 

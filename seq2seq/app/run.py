@@ -44,8 +44,8 @@ MAY_CHANGE = {
     "patience", "threads", "device", "precision", "tensorboard", "log_every", "validation_sentences", "data",
 }  # fmt: skip
 
-# beside the model's and the tokenizer's sizes: what the state of an optimizer belongs to
-FIXED = {"optimizer", "freeze"}
+# beside the model's and the tokenizer's sizes: what the state of an optimizer belongs to, and what a model is for
+FIXED = {"optimizer", "freeze", "both_directions"}
 
 # bytes of a checkpoint for each number of the model: weights, averages and two moments; the best model's weights
 CHECKPOINT_BYTES, WEIGHT_BYTES = 16, 4
@@ -272,7 +272,7 @@ def _same_options(config: AnyConfig, directory: Path) -> None:
     task = "classification" if isinstance(config, TrainClassifierConfig) else "translation"
     if begun.get("task", task) != task:
         raise ConfigError(f"{directory} holds a run of {begun['task']}, this is {task}; give another --output")
-    saved, now = begun.get("options", {}), to_flat(config)
+    saved, now = {"both_directions": False, **begun.get("options", {})}, to_flat(config)  # older runs had one
     different = [name for name in now if name in saved and saved[name] != now[name]]
     fixed = {f.name for section in (config.model, config.tokenizer) for f in dataclasses.fields(section)}
     for name in different:

@@ -171,11 +171,13 @@ def prepare_data(
     tokenizers = _shared_tokenizers(config, lambda: train_corpus, resumed, world)
 
     def tokenised() -> tuple[TranslationData, TranslationData]:
-        threads = torch.get_num_threads()
-        return (
-            TranslationData.prepare(train_corpus, *tokenizers, data.max_length, True, threads, data.both_directions),
-            TranslationData.prepare(valid_corpus, *tokenizers, 0, True, threads),
-        )
+        def prepare(corpus: datasets.Dataset, most: int, both: bool) -> TranslationData:
+            threads = torch.get_num_threads()
+            return TranslationData.prepare(
+                corpus, *tokenizers, max_length=most, drop_empty=True, threads=threads, both_directions=both
+            )
+
+        return prepare(train_corpus, data.max_length, data.both_directions), prepare(valid_corpus, 0, False)
 
     train, valid = world.in_turn(tokenised)
     for reason, count in train.dropped.items():

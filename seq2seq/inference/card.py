@@ -40,7 +40,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
     ]
     if translates:
         known = "\n".join(f"- {_SHOWN[metric]}: `{signature}`" for metric, signature in told.items())
-        parts.append(f"BLEU and chrF are those of greedy search; sacreBLEU's signatures:\n\n{known}")
+        one = f" from {config['source']} to {config['target']} alone" if len(directions(config)) > 1 else ""
+        parts.append(f"Validated{one}; BLEU and chrF are those of greedy search; sacreBLEU's signatures:\n\n{known}")
     command = shlex.join(config.get("command", []))
     parts += ["## Training", f"```console\n$ {command}\n```"] if command else []
     parts += ["## Use", _use(translates, name)]

@@ -113,7 +113,9 @@ class Catalog:
             translator = Translator.from_pretrained(directory, device=device, threads=threads, precision=precision)
             for pair in directions(config):
                 if pair in translators:
-                    raise ConfigError(f"{path} is a second model for {pair[0]} → {pair[1]}; give one a direction")
+                    raise ConfigError(
+                        f"{path} is a second model for {pair[0]} → {pair[1]}; give one for each direction"
+                    )
                 translators[pair] = translator
         return cls(translators, classifiers, search)
 

@@ -97,7 +97,7 @@ def has_split(data: DataConfig, split: str) -> bool:
 
 
 def both_ways(corpus: datasets.Dataset) -> datasets.Dataset:
-    """The pairs of a corpus (2N rows of N), first as they are, then with source and target changed over; no copy."""
+    """N pairs as 2N rows: first as they are, then with source and target changed over; nothing is copied."""
     turned = corpus.rename_columns({"source": "target", "target": "source"})
     return datasets.concatenate_datasets([part.select_columns(["source", "target"]) for part in (corpus, turned)])
 

@@ -156,7 +156,9 @@ class TranslationData(BatchSource[Batch]):
         """
         if both_directions:
             corpus, tokens = both_ways(corpus), both_ways(tokens).with_format("arrow")
-        return cls(corpus, tokens, tokenizers, *kept_pairs(tokens, max_length, drop_empty))
+        kept, dropped = kept_pairs(tokens, max_length, drop_empty)
+        ways = 2 if both_directions else 1
+        return cls(corpus, tokens, tokenizers, kept, {reason: count // ways for reason, count in dropped.items()})
 
     def order(self, epoch: int, *, batch_tokens: int, batch_sentences: int, seed: int) -> BatchOrder:
         """The batches of an epoch, see `batch_order`."""

@@ -192,4 +192,7 @@ class StreamedData:
         # with a fingerprint given, `datasets` need not compute one from all the text
         tokens = datasets.Dataset(InMemoryTable(pa.Table.from_batches(batches)), fingerprint="ids").with_format("arrow")
         corpus = datasets.Dataset(InMemoryTable(texts), fingerprint="texts")
-        return TranslationData.of(corpus, tokens, self._tokenizers, self._max_length, True, self._both_directions)
+        return TranslationData.of(
+            corpus, tokens, self._tokenizers,
+            max_length=self._max_length, drop_empty=True, both_directions=self._both_directions,
+        )  # fmt: skip
