@@ -57,8 +57,9 @@ def test_line_being_written_is_left_for_later(tmp_path: Path) -> None:
 
 class TestStudy:
     @pytest.fixture(autouse=True)
-    def _optuna(self) -> None:
+    def _optuna(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("optuna", reason="the extra `tune` is not installed")
+        monkeypatch.setattr(tune, "POLL_SECONDS", 0.05)
 
     def _run(self, study: Path, corpus: Path, trials: int, *more: str) -> int:
         data = ["--data", str(corpus), "--source", "en", "--target", "fr", *TINY]
