@@ -73,7 +73,7 @@ def texts(source, epoch):
 @pytest.mark.parametrize("both", [False, True])
 def test_a_stream_within_one_window_is_a_prepared_corpus(data, tokenizers, both):
     corpus = load_corpus(data, "train")
-    prepared = TranslationData.prepare(corpus, *tokenizers, 200, True, both_directions=both)
+    prepared = TranslationData.prepare(corpus, *tokenizers, max_length=200, drop_empty=True, both_directions=both)
     streamed = opened(data, tokenizers, 1000, both)
     assert len(prepared) == (596 if both else 298)
     for epoch in (0, 1, 2):

@@ -115,10 +115,11 @@ def _evaluate_model(arguments: EvaluateArguments, against: list[str] | None, sav
     from seq2seq.inference.evaluate import evaluate as measure
     from seq2seq.text.corpus import load_corpus
 
-    given, known = (arguments.source, arguments.target), directions(translator.config)
-    own = next((p for p in known if all(a in (None, b) for a, b in zip(given, p, strict=True))), known[0])
-    source, target = given[0] or own[0], given[1] or own[1]
-    if source == target:
+    known = directions(translator.config)
+    asked = [pair for pair in known if arguments.source in (None, pair[0]) and arguments.target in (None, pair[1])]
+    own = (asked or known)[0]
+    source, target = arguments.source or own[0], arguments.target or own[1]
+    if source == target and own[0] != own[1]:
         raise ConfigError(f"source and target are both {source!r}; give --source and --target, one language each")
     data = DataConfig(data=arguments.data, source=source, target=target, encoding_errors=arguments.encoding_errors)
     corpus = load_corpus(data, arguments.split)
