@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import datasets
 import pytest
 
 from seq2seq import Translator
 from seq2seq.app import diversify
 from seq2seq.app.cli import main
-from seq2seq.config import DataConfig
+from seq2seq.config import DataConfig, SearchConfig
 from seq2seq.text.corpus import load_corpus
 
 
@@ -119,6 +121,14 @@ def test_a_text_has_several_translations(raw, tmp_path, backward_model, search):
     assert len(expected) > len(sides[1]), "one translation each would pass, too"
     report = json.loads((tmp_path / "more" / "diversify.json").read_text(encoding="utf-8"))
     assert report["pairs"] == {"given": 12, "backward": len(expected)}
+
+
+def test_equal_translations_make_one_pair():
+    found = [[SimpleNamespace(text=text) for text in texts] for texts in (["x", "x", "", "y"], ["x"])]
+    model = SimpleNamespace(translate_stream=lambda texts, **options: (found[int(text)] for text in texts))
+    corpus, counts = datasets.Dataset.from_dict({"source": ["0", "1"], "target": ["a", "b"]}), {"forward": 0}
+    made = list(diversify._all_pairs(corpus, {"forward": model}, SearchConfig(n_best=4), counts))
+    assert made[2:] == [("0", "x"), ("0", "y"), ("1", "x")] and counts == {"forward": 3}
 
 
 def test_a_model_of_both_directions(raw, tmp_path, tiny_model):

@@ -178,6 +178,10 @@ def test_both_directions(small_corpus: Path, tiny_model: Path, tmp_path: Path, c
     assert told[0] == told[1] == told[2] != told[3], "one language given, the other follows"
     code = main(["evaluate", "--model", str(tiny_model), "--data", str(small_corpus), "--source", "fr"])
     assert "source and target are both 'fr'" in _refused(capsys, code)
+    capsys.readouterr()
+    same = shutil.copytree(tiny_model, tmp_path / "same")
+    (same / "config.json").write_text(json.dumps({**load_model(same).config, "target": "en"}), encoding="utf-8")
+    assert main(["evaluate", "--model", str(same), "--data", str(small_corpus), "--max-length", "8"]) == 0
     # a run keeps its directions, also one of before there was the option
     code = _train(small_corpus, tmp_path / "both", "--resume", "--max-steps", "40")
     assert "was begun with both_directions = True, now False" in _refused(capsys, code)
