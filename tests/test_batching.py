@@ -32,7 +32,7 @@ def test_collate(pairs):
     assert batch.target.tolist() == by_hand(targets, 4, 9, [2])
     assert batch.source_lengths.tolist() == [len(row) + 1 for row in sources]
     assert batch.target_lengths.tolist() == [len(row) + 1 for row in targets]
-    assert all(tensor.dtype == torch.int64 for tensor in batch)
+    assert all(tensor.dtype == torch.int64 for tensor in batch[:4]) and batch.weights is None
     labels, steps = batch.target[:, 1:], torch.arange(batch.target.shape[1] - 1)
     assert bool((labels[steps >= batch.target_lengths[:, None]] == 9).all())
     assert bool((labels.gather(1, batch.target_lengths[:, None] - 1) == 4).all())
@@ -41,7 +41,9 @@ def test_collate(pairs):
 def test_batch_moves():
     batch = collate([[5]], [[6, 7]], **SPECIALS)
     moved = batch.to("meta")
-    assert {tensor.device.type for tensor in moved} == {"meta"} and moved.target.shape == batch.target.shape
+    assert {tensor.device.type for tensor in moved[:4]} == {"meta"} and moved.target.shape == batch.target.shape
+    assert moved.weights is None
+    assert batch._replace(weights=torch.ones(1)).to("meta").weights.device.type == "meta"
 
 
 def lengths(count, seed=0, longest=60):

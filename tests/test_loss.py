@@ -48,6 +48,20 @@ def test_divergence_of_two_passes(monkeypatch: pytest.MonkeyPatch, chunk: int) -
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [1, 10**6], ids=["chunks", "whole"])
+def test_rows_count_as_their_shares_say(monkeypatch: pytest.MonkeyPatch, smoothing: float, chunk: int) -> None:
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", chunk)
+    hidden, weight, bias, labels = _inputs()
+    shares = torch.randn(R, dtype=torch.float64)
+    each = F.cross_entropy(F.linear(hidden, weight, bias), labels, label_smoothing=smoothing, reduction="none")
+    grads = torch.autograd.grad(each @ shares, (hidden, weight, bias))
+    ours = output_cross_entropy(hidden, weight, bias, labels, smoothing, shares=shares)
+    torch.testing.assert_close(ours, each @ shares)
+    for mine, theirs in zip(torch.autograd.grad(ours, (hidden, weight, bias)), grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_extreme_logits_stay_finite() -> None:
     hidden, weight, bias, labels = _inputs()
     value = output_cross_entropy(hidden * 1e4, weight, bias, labels, 0.1)

@@ -26,6 +26,7 @@ from seq2seq.app.cli import main
 from seq2seq.app.output import exclusive
 from seq2seq.checkpoint import directions, load_model, read_tensors
 from seq2seq.config import TrainingConfig, TrainTranslatorConfig
+from seq2seq.inference import risk
 
 
 def _reversal(folder: Path) -> Path:
@@ -82,6 +83,22 @@ def test_resumed_training_equals_unbroken(small_corpus: Path, tmp_path: Path, op
     whole, resumed = read_tensors(unbroken / last), read_tensors(broken / last)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_minimum_risk_training(small_corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch) -> None:
+    """A model goes on with its own translations beside the pairs, and ends alike wherever the run was stopped."""
+    monkeypatch.setattr(risk, "sentence_bleu", lambda text, *_: len(text) % 7 / 7)  # it says nothing that BLEU sees
+    start = ["--initial-model", str(tiny_model), "--max-steps", "5", "--schedule", "constant"]
+    asked = [*start, "--risk", "30", "--risk-beam", "3", "--accumulate", "2", "--precision", "float32"]
+    unbroken, broken, without = (tmp_path / name for name in ("unbroken", "broken", "without"))
+    assert _train(small_corpus, unbroken, *asked) == 0
+    assert _train(small_corpus, broken, *asked, "--max-steps", "2") == 0
+    assert _train(small_corpus, broken, *asked, "--resume") == 0
+    assert _train(small_corpus, without, *start, "--accumulate", "2", "--precision", "float32") == 0
+    last = "training_state/step-000000005/tensors.safetensors"
+    whole, resumed, plain = (read_tensors(folder / last) for folder in (unbroken, broken, without))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not all(torch.equal(whole[name], plain[name]) for name in whole)
 
 
 def test_a_resumed_run_goes_on_in_a_stream(small_corpus: Path, tmp_path: Path, capsys) -> None:
@@ -224,6 +241,9 @@ def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
         (["--dropout", "1.5"], "--dropout is 1.5, expected 0 or more and less than 1"),
         (["--embedding-size", "0"], "--embedding-size is 0, expected 1 or more"),
         (["--max-steps", "0", "--max-epochs", "0"], "nothing would end this training; give --max-epochs"),
+        (["--risk", "-1"], "--risk is -1.0, expected 0 or more"),
+        (["--risk", "30", "--risk-beam", "1"], "--risk-beam is 1, expected 2 or more"),
+        (["--risk", "30", "--r-drop", "1"], "--risk and --r-drop exclude each other"),
         (["--batch-tokens", "0"], "--batch-tokens or --batch-sentences must be above 0"),
         (["--target", "de"], "de"),
         (["--valid-split", "nowhere"], "no validation split 'nowhere'"),

@@ -72,6 +72,9 @@ class RegressionTask:
             x = torch.as_tensor(index)[:, None] / 40
             yield Numbers(x, x, x, x)
 
+    def learned(self, batch: Batch, model: nn.Module) -> list[Batch]:
+        return [batch]
+
     def place(self, epoch: int) -> dict[str, int]:
         return {"epoch": epoch}
 

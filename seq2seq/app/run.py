@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import importlib.util
 import json
+import math
 import os
 import reprlib
 import shlex
@@ -248,11 +249,24 @@ def _check(config: AnyConfig, expected_data: str) -> None:
         raise ConfigError("--batch-tokens or --batch-sentences must be above 0")
     if optimization.accumulate < 1:
         raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
-    if isinstance(config, TrainTranslatorConfig) and config.data.stream_buffer < 1:
-        raise ConfigError(f"--stream-buffer is {config.data.stream_buffer}, expected 1 or more")
+    if isinstance(config, TrainTranslatorConfig):
+        _check_translator(config)
     if training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs a package: pip install 'seq2seq[tensorboard]', or leave the option out")
     _check_ranges(config)
+
+
+def _check_translator(config: TrainTranslatorConfig) -> None:
+    """The same of options that only a translator has."""
+    if config.data.stream_buffer < 1:
+        raise ConfigError(f"--stream-buffer is {config.data.stream_buffer}, expected 1 or more")
+    risk, beam = config.training.risk, config.training.risk_beam
+    if not 0 <= risk < math.inf:
+        raise ConfigError(f"--risk is {risk}, expected 0 or more")
+    if risk and beam < 2:
+        raise ConfigError(f"--risk-beam is {beam}, expected 2 or more: translations of a text are compared")
+    if risk and config.model.r_drop:
+        raise ConfigError("--risk and --r-drop exclude each other; leave one of them at 0")
 
 
 def _check_ranges(config: AnyConfig) -> None:

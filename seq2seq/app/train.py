@@ -20,6 +20,7 @@ from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.card import model_card
 from seq2seq.inference.evaluate import bleu, chrf
 from seq2seq.inference.loading import describe_translator, load_translator
+from seq2seq.inference.risk import own_translations
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
@@ -48,10 +49,11 @@ class TranslationTask:
         valid: TranslationData,
         tokenizers: tuple[Tokenizer, Tokenizer],
         device: torch.device,
+        precision: torch.dtype = torch.float32,
         world: World = ALONE,
     ) -> None:
         self.config, self.train, self.valid, self.device, self.world = config, train, valid, device, world
-        self.tokenizers = tokenizers
+        self.tokenizers, self.precision = tokenizers, precision
         self.directory = Path(config.training.output)
         count = min(len(valid), config.training.validation_sentences)
         rows = np.arange(count) * len(valid) // max(count, 1)  # from all of it: many files are sorted by length
@@ -73,6 +75,17 @@ class TranslationTask:
         sampling, seed = self.config.tokenizer.sampling, self.config.training.seed
         share = self.world.share
         return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
+
+    def learned(self, batch: Batch | None, model: nn.Module) -> Sequence[Batch | None]:
+        """A batch, and with minimum risk training the model's own translations of its sources."""
+        training = self.config.training
+        if training.risk <= 0 or batch is None:
+            return (batch,)
+        assert isinstance(model, TranslationModel)
+        found = own_translations(
+            model, batch, self.tokenizers, training.risk, training.risk_beam, self.config.data.target, self.precision
+        )
+        return (batch,) if found is None else (batch, found)
 
     def place(self, epoch: int) -> Any:
         """Where in a stream an epoch begins."""
@@ -128,7 +141,7 @@ def train_translator(config: TrainTranslatorConfig, command: list[str]) -> None:
         train, valid, tokenizers = prepare_data(config, run.resumed, world)
         start = Path(config.training.initial_model) if config.training.initial_model and not run.resumed else None
         model = build_model(config, tokenizers, start).to(run.device)
-        task = TranslationTask(config, train, valid, tokenizers, run.device, world)
+        task = TranslationTask(config, train, valid, tokenizers, run.device, run.precision, world)
         known = {"examples": len(train)} if isinstance(train, TranslationData) else {}  # of a stream only its end tells
         run.train(model, task, {**_described(config, tokenizers), **known}, tokenizers)
 

@@ -107,6 +107,10 @@ class ClassificationTask:
         share = self.world.share
         return self.examples.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
 
+    def learned(self, batch: LabelledBatch | None, model: nn.Module) -> Sequence[LabelledBatch | None]:
+        """Each batch as it is."""
+        return (batch,)
+
     def place(self, epoch: int) -> None:
         """All epochs read the same texts: a checkpoint need not tell where."""
 

@@ -62,7 +62,14 @@ def _diverge(logits: Tensor, p: Tensor, amount: float) -> Tensor:
 class _OutputCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float, divergence: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        labels: Tensor,
+        smoothing: float,
+        divergence: float,
+        shares: Tensor | None,
     ) -> Tensor:
         dtype, vocabulary, count = product_dtype(hidden), weight.shape[0], len(labels)
         passes = 2 if divergence else 1
@@ -71,6 +78,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
             cast_weight, cast_bias = weight.to(dtype), bias.to(dtype)
             cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, 0, 0, whole - count))
             filled = F.pad(labels, (0, whole - count))
+            scale = None if shares is None else F.pad(shares.to(dtype), (0, whole - count))[:, None]
             log_p = hidden.new_empty(passes, whole)  # of the label
             grad_hidden = hidden.new_zeros(passes, whole, hidden.shape[1])
             grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -92,27 +100,37 @@ class _OutputCrossEntropy(torch.autograd.Function):
                 grad = p.scatter_add_(1, label[:, None], p.new_full((len(label), 1), smoothing - 1))
                 if start + rows > count:
                     grad.view(passes, -1, vocabulary)[:, count - start :] = 0
+                if scale is not None:
+                    grad *= scale[start : start + rows]
                 grad_bias += (grad.new_ones(1, len(label)) @ grad)[0]
                 grad_hidden[:, start : start + rows] = (grad @ cast_weight).view(passes, -1, hidden.shape[1])
                 grad_weight += grad.t() @ chunk
             grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
-            uniform, total_weight, total_hidden = smoothing / vocabulary, weight.sum(0), hidden.sum(0)
+            uniform, total_weight = smoothing / vocabulary, weight.sum(0)
+            each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
+            total_hidden, total = each @ hidden, each.sum()
             # sum over V of the logits of all rows
-            logits_sum = total_hidden @ total_weight + len(hidden) * bias.sum()
-            grad_hidden -= uniform * total_weight
+            logits_sum = total_hidden @ total_weight + total * bias.sum()
+            grad_hidden.addr_(each, total_weight, alpha=-uniform)
             grad_weight -= uniform * total_hidden
-            grad_bias -= uniform * len(hidden)
+            grad_bias -= uniform * total
         ctx.grads, ctx.passes = (grad_hidden, grad_weight, grad_bias), passes
-        return (divergence * diverged - log_p.sum() - uniform * logits_sum) / passes
+        return (divergence * diverged - (log_p.flatten() @ each) - uniform * logits_sum) / passes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         grad = grad / ctx.passes
-        return (*(part * grad for part in ctx.grads), None, None, None)
+        return (*(part * grad for part in ctx.grads), None, None, None, None)
 
 
 def output_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, smoothing: float, divergence: float = 0.0
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    divergence: float = 0.0,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Sum over rows of the cross-entropy between softmax(hidden weight^T + bias) and smoothed labels.
 
@@ -129,11 +147,13 @@ def output_cross_entropy(
         labels: (R,) in [0, V).
         smoothing: In [0, 1).
         divergence: Weight of the divergence; it is only computed where a gradient is wanted.
+        shares: (R,) what each row's cross-entropy is multiplied by, of any sign; None: 1. Not with a divergence.
 
     Returns:
         The sum, a scalar.
     """
-    return _OutputCrossEntropy.apply(hidden, weight, bias, labels, smoothing, divergence)
+    assert shares is None or not divergence
+    return _OutputCrossEntropy.apply(hidden, weight, bias, labels, smoothing, divergence, shares)
 
 
 @torch.no_grad()

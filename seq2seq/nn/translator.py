@@ -68,7 +68,7 @@ class TranslationModel(nn.Module):
         time, sentence = _real(batch).unbind(1)
         width = len(batch.target)
         labels = batch.target[sentence, time + 1]
-        repeated = Batch(*(torch.cat((part,) * passes) for part in batch)) if passes > 1 else batch
+        repeated = Batch(*(torch.cat((part,) * passes) for part in batch[:4])) if passes > 1 else batch
         memory = self.encode(repeated.source, repeated.source_lengths)
         embedded = self._embed(repeated.target.t()[:-1], source=False)  # (T, passes * B, E)
         hidden, _ = self.decoder(embedded, memory)
@@ -78,8 +78,13 @@ class TranslationModel(nn.Module):
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """Summed loss in nats, and the number of target tokens (end of sentence included) in the sum.
 
-        The loss is the cross-entropy; in training with `r_drop` the mean of two passes and their divergence.
+        The loss is the cross-entropy; in training with `r_drop` the mean of two passes and their divergence. Of pairs
+        with weights it is their weighted log probabilities, negated, and no token is counted.
         """
+        if batch.weights is not None:
+            hidden, labels, places = self._readouts(batch)
+            shares = batch.weights[places % len(batch.weights)]
+            return output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, 0.0, shares=shares), 0
         divergence = self.config.r_drop if self.training else 0.0
         hidden, labels, _ = self._readouts(batch, 2 if divergence else 1)
         loss = output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, label_smoothing, divergence)

@@ -27,7 +27,7 @@ from seq2seq.checkpoint import TrainingState, load_training_state, save_training
 from seq2seq.config import OptimizationConfig, RunConfig
 from seq2seq.errors import ModelDirectoryError, UserError
 from seq2seq.training.distributed import ALONE, World
-from seq2seq.training.gradients import Batch, free_memory, sum_gradients
+from seq2seq.training.gradients import Batch, free_memory, out_of_memory, sum_gradients
 from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
 from seq2seq.training.log import MetricsLog
 from seq2seq.training.optim import LayerRates, Optimization, learning_rate
@@ -54,6 +54,9 @@ class Task(Protocol):
 
     def batches(self, order: Sequence[np.ndarray], epoch: int, start: int) -> Iterator[Any]:
         """Those batches from position `start` on, or this process' shares of them (None where it has none)."""
+
+    def learned(self, batch: Any, model: nn.Module) -> Sequence[Any]:
+        """What the model, as it stands, learns from in the place of one of these batches: that batch, and more."""
 
     def place(self, epoch: int) -> Any:
         """What a checkpoint keeps (JSON) so that an epoch's text is found again; None where nothing is needed."""
@@ -210,9 +213,15 @@ class Trainer:
         return total, int(count)
 
     def _gradients(self, batches: list[Batch]) -> tuple[float, int] | None:
+        try:
+            learned = [part for batch in batches for part in self.task.learned(batch, self.model)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
         # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
         torch.manual_seed((self.training.seed * 1_000_003 + self.progress.step + RANKS * self.world.rank) % 2**63)
-        return sum_gradients(self.learner, batches, self.device, self.autocast, self.config.label_smoothing)
+        return sum_gradients(self.learner, learned, self.device, self.autocast, self.config.label_smoothing)
 
     def _gradients_of_halves(self, batches: list[Batch]) -> tuple[float, int]:
         """The same with each batch in two, once what the first try held is free: a step accumulated over the halves."""
