@@ -22,6 +22,7 @@ def _inputs() -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("chunk", [1, 10**6], ids=["chunks", "whole"])
 def test_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, smoothing: float, chunk: int) -> None:
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", chunk)
+    monkeypatch.setattr(loss, "LEAST_ROWS", loss.TILE)
     hidden, weight, bias, labels = _inputs()
     expected = F.cross_entropy(F.linear(hidden, weight, bias), labels, label_smoothing=smoothing, reduction="sum")
     grads = torch.autograd.grad(3 * expected, (hidden, weight, bias))
@@ -35,6 +36,7 @@ def test_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, smoothing: float,
 def test_divergence_of_two_passes(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """R-Drop's loss and gradients, by PyTorch's own functions."""
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", chunk)
+    monkeypatch.setattr(loss, "LEAST_ROWS", loss.TILE)
     hidden, weight, bias, labels = _inputs()
     twice = torch.cat((hidden, hidden.flip(0)))
     log_p, log_q = torch.log_softmax(F.linear(twice, weight, bias), -1).split(R)
@@ -52,6 +54,7 @@ def test_divergence_of_two_passes(monkeypatch: pytest.MonkeyPatch, chunk: int) -
 @pytest.mark.parametrize("chunk", [1, 10**6], ids=["chunks", "whole"])
 def test_rows_count_as_their_shares_say(monkeypatch: pytest.MonkeyPatch, smoothing: float, chunk: int) -> None:
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", chunk)
+    monkeypatch.setattr(loss, "LEAST_ROWS", loss.TILE)
     hidden, weight, bias, labels = _inputs()
     shares = torch.randn(R, dtype=torch.float64)
     each = F.cross_entropy(F.linear(hidden, weight, bias), labels, label_smoothing=smoothing, reduction="none")
@@ -71,6 +74,7 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_label_log_probs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 1)
+    monkeypatch.setattr(loss, "LEAST_ROWS", loss.TILE)
     hidden, weight, bias, labels = _inputs()
     expected = torch.log_softmax(F.linear(hidden, weight, bias), -1)[torch.arange(R), labels]
     torch.testing.assert_close(label_log_probs(hidden, weight, bias, labels), expected)

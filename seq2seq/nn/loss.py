@@ -16,13 +16,15 @@ from seq2seq.nn.functional import product_dtype
 # A chunk has whole tiles of rows, the last one filled up with rows of zeros: few shapes, few kernels to compile.
 TILE = 32
 
-# logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it
+# logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it; and rows at
+# the least, for each chunk adds to the whole gradient of the output matrix
 CHUNK_LOGITS = {"cpu": 2_000_000, "cuda": 256_000_000}
+LEAST_ROWS = 256
 
 
 def _rows_per_chunk(weight: Tensor, passes: int = 1) -> int:
     rows = CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0] // passes
-    return max(TILE, rows // TILE * TILE)
+    return max(LEAST_ROWS // passes, rows // TILE * TILE)
 
 
 def _chunk_log_probs(logits: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
