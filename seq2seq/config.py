@@ -256,9 +256,9 @@ class TrainingConfig(RunConfig):
     initial_model: str = ""
     """Start from this translator: its tokenizer, sizes and weights (for a domain, more text, the other direction)."""
     risk: float = 0.0
-    """Minimum risk training: weight of the BLEU that the model's translations of a text are expected to miss."""
+    """Minimum risk training of an `initial_model`: weight of the BLEU (0 to 1) that its translations miss; 0: none."""
     risk_beam: int = 5
-    """With `risk`: how many translations of each text are looked at, the best that a beam of this size finds."""
+    """With `risk`: translations of a text that are compared and learned from, those that a beam of this size finds."""
     validation_metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What decides the best model, early stopping and the plateau schedule."""
     validation_sentences: int = 1000

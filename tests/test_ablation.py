@@ -34,7 +34,9 @@ def test_a_table_and_no_training_twice(ablation, tmp_path, capsys, monkeypatch):
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(ablation.subprocess, "run", run)
-    words = ["ablation", "--config", "recipe.yaml", "--data", "D", "--source", "en", "--target", "de", "--epochs", "2"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("max_epochs: 1\n")
+    words = ["ablation", "--config", str(recipe), "--data", "D", "--source", "en", "--target", "de", "--epochs", "2"]
     words += ["--runs", str(tmp_path), "--change", "small=--no-scale-embedding", "--seeds"]
     monkeypatch.setattr("sys.argv", [*words, "1", "3"])
     ablation.main()
@@ -50,20 +52,38 @@ def test_a_table_and_no_training_twice(ablation, tmp_path, capsys, monkeypatch):
     ablation.main()
     assert len(started) == 6
     assert "| the recipe | 2.000 ± 1.000 |" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*words, "1", "--epochs", "5"])  # another schedule: other trainings
+    ablation.main()
+    assert len(started) == 8
+    recipe.write_text("max_epochs: 1\ndropout: 0.2\n")
+    ablation.main()
+    assert len(started) == 10
 
 
-def test_a_training_that_fails_is_told_and_done_again(ablation, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 2))
-    words = ["ablation", "--config", "c", "--data", "D", "--source", "en", "--target", "de", "--runs", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit, match=r"the recipe, seed 1, ended with exit code 2; see .*the-recipe-1\.log"):
+def test_a_training_that_fails_is_told_and_done_again(ablation, tmp_path, monkeypatch, capsys):
+    codes = iter([2, 0])
+
+    def run(words, **_):
+        model = Path(words[words.index("--output") + 1])
+        model.mkdir(exist_ok=True)
+        (model / "metrics.jsonl").write_text('{"valid": {"loss": 1.0, "bleu": 2.0}}\n')
+        return subprocess.CompletedProcess(words, next(codes))
+
+    monkeypatch.setattr(ablation.subprocess, "run", run)
+    monkeypatch.setattr(ablation, "CHANGES", {})
+    recipe = tmp_path / "c.yaml"
+    recipe.touch()
+    words = ["ablation", "--config", str(recipe), "--data", "D", "--source", "en", "--target", "de", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", [*words, "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"the recipe, seed 1, ended with exit code 2; see .*the-recipe-1-.*\.log"):
         ablation.main()
-    assert not list(tmp_path.glob("*/finished"))
+    ablation.main()
+    assert "| the recipe | 1.000 ± 0.000 | 2.00 ± 0.00 |" in capsys.readouterr().out
 
 
 def test_changes_have_a_name_and_options(ablation):
     assert ablation.change("a b=--x 1 --y") == ("a b", "--x 1 --y")
-    for text in ("--x 1", "name", "name=x", "=--x"):
+    for text in ("--x 1", "name", "name=x", "=--x", "the recipe=--x"):
         with pytest.raises(argparse.ArgumentTypeError, match="NAME=--OPTION VALUE"):
             ablation.change(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 import pytest
@@ -67,6 +68,20 @@ def test_halves_of_a_batch_give_the_same_sums_as_the_batch(kind, rows):
     assert counted == count and parts == pytest.approx(whole, rel=1e-12)
     for name, gradient in gradients.items():
         torch.testing.assert_close(summed[name], gradient, rtol=1e-9, atol=1e-11)
+
+
+def test_what_counts_nothing_adds_gradients_alone():
+    model = _model("translation")
+    batch = collate(_ids(4, 9, 1), _ids(4, 12, 2), **SPECIALS)
+    weighted = batch._replace(weights=torch.tensor([3.0, -2.0, 1.0, -9.0]))
+    (whole, count), apart = _gradients(model, [batch])
+    (nothing, none), own = _gradients(model, [weighted])
+    (both, counted), together = _gradients(model, [batch, weighted])
+    assert (nothing, none) == (0, 0) and (both, counted) == (whole, count)
+    for name, gradient in together.items():
+        torch.testing.assert_close(gradient, apart[name] + own[name])
+    broken = batch._replace(weights=torch.full((4,), torch.nan))
+    assert math.isnan(_gradients(model, [batch, broken])[0][0])
 
 
 def test_halves_of_pairs_are_the_batches_that_their_pairs_would_make():

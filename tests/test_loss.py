@@ -65,6 +65,26 @@ def test_rows_count_as_their_shares_say(monkeypatch: pytest.MonkeyPatch, smoothi
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("shares", [False, True])
+def test_the_sum_is_not_rounded_under_autocast(shares: bool) -> None:
+    weight, bias = (part.detach().float() for part in _inputs()[1:3])
+    rows = torch.randn(900, E)
+    labels, each = torch.randint(0, V, (900,)), torch.rand(900) if shares else None
+    with torch.autocast("cpu", torch.bfloat16):
+        value = output_cross_entropy(rows, weight, bias, labels, 0.1, shares=each)
+    rounded = [part.bfloat16().float() for part in (rows, weight, bias)]
+    apart = F.cross_entropy(F.linear(*rounded), labels, label_smoothing=0.1, reduction="none")
+    expected = (apart if each is None else apart * each).sum()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-3)
+    assert value.item() != value.bfloat16().item()
+
+
+@pytest.mark.parametrize(("vocabulary", "passes", "rows"), [(8_000, 1, 256), (4_000, 1, 480), (4_000, 2, 224),
+                                                            (32_000, 1, 256), (32_000, 2, 128)])  # fmt: skip
+def test_rows_of_a_chunk(vocabulary: int, passes: int, rows: int) -> None:
+    assert loss._rows_per_chunk(torch.empty(vocabulary, 1), passes) == rows
+
+
 def test_extreme_logits_stay_finite() -> None:
     hidden, weight, bias, labels = _inputs()
     value = output_cross_entropy(hidden * 1e4, weight, bias, labels, 0.1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from models import TEXT, make_model, small_tokenizer
 
-from seq2seq.config import SearchConfig
+from seq2seq.config import ModelConfig, SearchConfig
 from seq2seq.inference import risk
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.risk import own_translations, risk_weights, sentence_bleu
@@ -28,10 +28,11 @@ def tokenizer() -> Tokenizer:
     return small_tokenizer()
 
 
-def _batch(tokenizer: Tokenizer, sources: list[str], targets: list[str]) -> Batch:
-    ids = {"source_eos": tokenizer.eos_id, "source_pad": tokenizer.pad_id, "target_bos": tokenizer.bos_id}
-    ids |= {"target_eos": tokenizer.eos_id, "target_pad": tokenizer.pad_id}
-    return collate(tokenizer.encode(sources), tokenizer.encode(targets), **ids)
+def _batch(tokenizer: Tokenizer, sources: list[str], targets: list[str], other: Tokenizer | None = None) -> Batch:
+    target = other or tokenizer
+    ids = {"source_eos": tokenizer.eos_id, "source_pad": tokenizer.pad_id, "target_bos": target.bos_id}
+    ids |= {"target_eos": target.eos_id, "target_pad": target.pad_id}
+    return collate(tokenizer.encode(sources), target.encode(targets), **ids)
 
 
 def _pairs(batch: Batch) -> list[tuple[list[int], list[int]]]:
@@ -53,6 +54,7 @@ def _nll(model: TranslationModel, source: list[int], target: list[int]) -> torch
 def test_the_gradient_is_that_of_the_risk(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all translations that the beam finds, the expected miss of BLEU is differentiated as it is written."""
     monkeypatch.setattr(risk, "LEAST", -1.0)
+    monkeypatch.setattr(risk, "TILE", 1)
     model = make_model(tokenizer, 3, initialization_scale=0.3, **CALM).double().train()
     batch = _batch(tokenizer, TEXT[:3], TEXT[1:])
     own = own_translations(model, batch, (tokenizer, tokenizer), 30.0, 4, "en")
@@ -128,8 +130,37 @@ def test_translations_that_move_nothing_are_left_out(tokenizer: Tokenizer, monke
     few = own_translations(model, batch, (tokenizer, tokenizer), 30.0, 3, "en")
     assert few is not None
     assert few.weights is not None
-    assert few.weights.tolist() == pytest.approx([15, -14.97] * len(TEXT))
+    assert few.weights.tolist() == pytest.approx([15] * len(TEXT) + [-14.97] * len(TEXT))
     assert len(few.source) == len(few.target) == len(few.weights)
+
+
+def test_two_vocabularies_and_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources come back as they were, translations are pieces of the other vocabulary, the least of them left out."""
+    monkeypatch.setattr(risk, "sentence_bleu", lambda text, *_: len(text) % 7 / 7)
+    monkeypatch.setattr(risk, "LEAST", -1.0)
+    source, target = small_tokenizer(330), small_tokenizer(300)
+    torch.manual_seed(2)
+    sizes = {"embedding_size": 16, "encoder_size": 12, "decoder_size": 20, "attention_size": 10}
+    config = ModelConfig(**sizes, initialization="normal", initialization_scale=0.6)
+    model = TranslationModel(config, source.vocab_size, target.vocab_size, joint=False).train()
+    batch = _batch(source, TEXT, TEXT, target)
+    monkeypatch.setattr(risk, "TILE", 1000)
+    every = own_translations(model, batch, (source, target), 30.0, 5, "en")
+    monkeypatch.setattr(risk, "TILE", 8)
+    tiles = own_translations(model, batch, (source, target), 30.0, 5, "en")
+    assert every is not None
+    assert tiles is not None
+    assert every.weights is not None
+    assert tiles.weights is not None
+    assert (len(every.weights), len(tiles.weights)) == (20, 16)
+    assert torch.equal(tiles.weights, every.weights[: len(tiles.weights)])
+    assert every.weights.abs().tolist() == sorted(every.weights.abs().tolist(), reverse=True)
+    sources = [pair[0] for pair in _pairs(batch)]
+    for found, translation in _pairs(tiles):
+        assert found in sources
+        assert translation[0] == target.bos_id
+        assert translation[-1] == target.eos_id
+        assert max(translation) < target.vocab_size
 
 
 def test_the_model_is_left_in_training(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,23 @@ def test_minimum_risk_training(small_corpus: Path, tiny_model: Path, tmp_path: P
     whole, resumed, plain = (read_tensors(folder / last) for folder in (unbroken, broken, without))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not all(torch.equal(whole[name], plain[name]) for name in whole)
+    asked = [
+        "--max-steps",
+        "1",
+        "--log-every",
+        "1",
+        "--precision",
+        "float32",
+        "--dropout",
+        "0",
+        "--dropout-readout",
+        "0",
+    ]
+    asked += ["--dropout-embedding", "0", "--initial-model", str(tiny_model)]
+    for name, options in (("first", []), ("second", ["--risk", "30"])):  # what is logged is the loss of the pairs
+        assert _train(small_corpus, tmp_path / name, *asked, *options) == 0
+    logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines()[0] for name in ("first", "second")]
+    assert json.loads(logs[0])["loss"] == json.loads(logs[1])["loss"]
 
 
 def test_a_resumed_run_goes_on_in_a_stream(small_corpus: Path, tmp_path: Path, capsys) -> None:
@@ -243,6 +260,10 @@ def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
         (["--max-steps", "0", "--max-epochs", "0"], "nothing would end this training; give --max-epochs"),
         (["--risk", "-1"], "--risk is -1.0, expected 0 or more"),
         (["--risk", "30", "--risk-beam", "1"], "--risk-beam is 1, expected 2 or more"),
+        (
+            ["--risk", "30", "--both-directions", "--source", "zh"],
+            "BLEU of both languages with --both-directions, which zh and fr",
+        ),
         (["--risk", "30", "--r-drop", "1"], "--risk and --r-drop exclude each other"),
         (["--batch-tokens", "0"], "--batch-tokens or --batch-sentences must be above 0"),
         (["--target", "de"], "de"),

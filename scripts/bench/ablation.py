@@ -14,6 +14,7 @@ loss: ask with more epochs.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -46,7 +47,7 @@ CHANGES = {
 def change(text: str) -> tuple[str, str]:
     """Name and options out of `name=--option value`."""
     name, equals, options = text.partition("=")
-    if not (name and equals and options.startswith("--")):
+    if not (name and equals and options.startswith("--")) or name == WHOLE:
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME=--OPTION VALUE")
     return name, options
 
@@ -59,17 +60,20 @@ def scores(model: Path) -> tuple[float, float]:
 
 
 def train(options: argparse.Namespace, name: str, changed: str, seed: int) -> tuple[float, float]:
-    """One training, or what is left of it.
+    """One training, or what is left of it; its directory is named by what it was asked for.
 
     Raises:
         SystemExit: It failed; its log is named.
     """
-    model = options.runs / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}"
+    asked = ["--config", options.config, "--data", options.data, "--source", options.source]
+    asked += ["--target", options.target, "--seed", str(seed), "--threads", "1", "--max-epochs", str(options.epochs)]
+    asked += shlex.split(changed)
+    recipe = Path(options.config).read_bytes() + repr(asked).encode()
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    model = options.runs / f"{readable}-{seed}-{hashlib.sha256(recipe).hexdigest()[:8]}"
     finished = model / "finished"
     if not finished.exists():
-        words = ["-m", "seq2seq", "train", "--config", options.config, "--data", options.data]
-        words += ["--source", options.source, "--target", options.target, "--output", str(model), "--resume"]
-        words += ["--seed", str(seed), "--threads", "1", "--max-epochs", str(options.epochs), *shlex.split(changed)]
+        words = ["-m", "seq2seq", "train", *asked, "--output", str(model), "--resume"]
         log = options.runs / f"{model.name}.log"
         with log.open("a") as file:
             done = subprocess.run([sys.executable, *words], stdout=file, stderr=file)

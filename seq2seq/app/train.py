@@ -18,7 +18,7 @@ from seq2seq.app.run import Run, say
 from seq2seq.config import DataConfig, TrainTranslatorConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.card import model_card
-from seq2seq.inference.evaluate import bleu, chrf
+from seq2seq.inference.evaluate import bleu, chrf, tokenizer_for
 from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.risk import own_translations
 from seq2seq.inference.translator import Translator
@@ -154,6 +154,13 @@ def _with_structure(config: TrainTranslatorConfig) -> TrainTranslatorConfig:
         ModelDirectoryError: It holds no (readable) translator.
     """
     name, data = config.training.initial_model, config.data
+    if config.training.risk and data.both_directions and tokenizer_for(data.source) != tokenizer_for(data.target):
+        raise ConfigError(
+            f"--risk takes BLEU of both languages with --both-directions, which {data.source} and {data.target} count "
+            "in other units; train a model of one direction"
+        )
+    if config.training.risk and not name:
+        say("--risk without --initial-model: translations of a model that knows nothing teach nothing")
     if not name:
         if data.both_directions and not (config.tokenizer.joint or config.tokenizer.tokenizer):
             raise ConfigError("--both-directions needs one vocabulary for both languages; leave --no-joint out")

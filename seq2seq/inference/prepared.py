@@ -32,18 +32,19 @@ class PreparedModel:
     """What `search` needs of a model, for decoding alone; a copy of the weights as they are when it is made."""
 
     @torch.no_grad()
-    def __init__(self, model: TranslationModel, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: TranslationModel, precision: torch.dtype = torch.float32, table: bool = True) -> None:
         """Prepares the products.
 
         Args:
             model: In evaluation mode.
             precision: Of products: float32 (which stands for the model's own type), bfloat16 or int8.
+            table: Whether to compute what all pieces' embeddings give, which one batch alone does not pay for.
         """
         products = model.output_bias.dtype if precision == torch.float32 else precision
         self.attention = model.decoder.attention
         self.encoder = PreparedEncoder(model.encoder, products)
-        table = model.source_embedding or model.target_embedding
-        self.source_embedding = table.weight.detach() * embedding_scale(model.config)
+        source = model.source_embedding or model.target_embedding
+        self.source_embedding = source.weight.detach() * embedding_scale(model.config)
         # states lie in (-1, 1), and the encoder's residual connections add them up
         self.context_bound = float(model.config.encoder_layers) if self.attention else 1.0
         self.attends_embedding = model.decoder.attends_embedding
@@ -51,7 +52,7 @@ class PreparedModel:
             self.context_bound = max(self.context_bound, float(self.source_embedding.abs().max()))
         self._prepare_memory(model.decoder, products)
         self._prepare_recurrence(model.decoder, products)
-        self._prepare_embedding(model, products)
+        self._prepare_embedding(model, products, table)
         self.upper = [
             _Upper(layer, products, max(1.0 + i, self.context_bound))
             for i, layer in enumerate(model.decoder.upper)
@@ -83,7 +84,7 @@ class PreparedModel:
         self.from_state = Product(whole, bias, dtype=products, bound=1.0)
         self.inner = None if inner is None else Product(inner, dtype=products, bound=1.0)
 
-    def _prepare_embedding(self, model: TranslationModel, products: torch.dtype) -> None:
+    def _prepare_embedding(self, model: TranslationModel, products: torch.dtype, table: bool) -> None:
         """What context and embedding give to the GRU's input and to the readout: one product, one table."""
         decoder, split = model.decoder, model.config.embedding_size
         gru, context = decoder.gru, decoder.gru.weight_input.shape[-1] - split
@@ -101,7 +102,7 @@ class PreparedModel:
         weight, bias = torch.cat(weights), torch.cat(biases)
         self.embedding = model.target_embedding.weight.detach() * embedding_scale(model.config)
         self.table: Tensor | None = None  # (V, 3H + R [+ A])
-        if len(self.embedding) * len(weight) <= TABLE_NUMBERS:
+        if table and len(self.embedding) * len(weight) <= TABLE_NUMBERS:
             self.table = torch.addmm(bias, self.embedding, weight.t())
         else:
             bound = max(float(self.embedding.abs().max()), 1e-6)

@@ -4,7 +4,7 @@ The risk of a source x with reference y is what its translations are expected to
 
     R = sum_h q(h) (1 - BLEU(h, y)),    q(h) = p(h | x) / sum_h' p(h' | x),
 
-over the translations h that a beam finds (Shen et al. 2016, arXiv:1512.02433, equations 11 and 12, with alpha = 1). As
+over the translations h that a beam finds (Shen et al. 2016, arXiv:1512.02433, section 3.2, with alpha = 1). As
 
     grad R = sum_h -q(h) (BLEU(h, y) - sum_h' q(h') BLEU(h', y)) grad log p(h | x),
 
@@ -26,7 +26,7 @@ from seq2seq.inference.evaluate import tokenizer_for
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.search import search
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import Batch, Specials, flatten, make_batch
+from seq2seq.text.batching import TILE, Batch, Specials, flatten, make_batch
 from seq2seq.text.tokenizer import Tokenizer
 
 LEAST = 0.003
@@ -51,7 +51,7 @@ def own_translations(
         weight: Of the risk, summed over the sources; the cross-entropy is summed over the references' tokens.
         beam_size: Most translations of a source.
         language: Target language code; decides sacrebleu's tokenizer.
-        precision: Of the search's products: float32, bfloat16 or int8.
+        precision: Of the search's products.
 
     Returns:
         Pairs of ids with weights, on the CPU; None where no translation is better or worse than the others.
@@ -62,7 +62,7 @@ def own_translations(
     model.eval()
     try:
         found = search(
-            PreparedModel(model, precision), placed.source, placed.source_lengths,
+            PreparedModel(model, precision, table=False), placed.source, placed.source_lengths,
             SearchConfig(beam_size=beam_size, n_best=beam_size),
             bos_id=target.bos_id, eos_id=target.eos_id, pad_id=target.pad_id,
         )  # fmt: skip
@@ -71,21 +71,20 @@ def own_translations(
     rows = zip(batch.target.tolist(), batch.target_lengths.tolist(), strict=True)
     references = target.decode([ids[1:length] for ids, length in rows])
     texts = iter(target.decode([hypothesis.ids for best in found for hypothesis in best]))
-    owners, ids, weights = [], [], []
+    learned: list[tuple[float, int, list[int]]] = []  # weight, source, pieces
     for n, (best, reference) in enumerate(zip(found, references, strict=True)):
         scores = np.array([sentence_bleu(next(texts), reference, language) for _ in best])
-        of_each = weight * risk_weights(np.array([hypothesis.log_prob for hypothesis in best]), scores)
-        for hypothesis, share in zip(best, of_each.tolist(), strict=True):
-            if abs(share) >= LEAST * weight:
-                owners.append(n)
-                ids.append(hypothesis.ids)
-                weights.append(share)
-    if not ids:
+        weights = weight * risk_weights(np.array([hypothesis.log_prob for hypothesis in best]), scores)
+        learned += [(share, n, h.ids) for share, h in zip(weights.tolist(), best, strict=True)]
+    learned = sorted((item for item in learned if abs(item[0]) >= LEAST * weight), key=lambda item: -abs(item[0]))
+    if not learned:
         return None
+    if len(learned) > TILE:  # as in batches of a corpus; the last ones have the least weight
+        del learned[len(learned) // TILE * TILE :]
     specials = Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
-    sources = [batch.source[n, : int(batch.source_lengths[n]) - 1].tolist() for n in owners]
-    pairs = make_batch(*flatten(sources), *flatten(ids), specials)
-    return pairs._replace(weights=torch.tensor(weights, dtype=torch.float32))
+    sources = [batch.source[n, : int(batch.source_lengths[n]) - 1].tolist() for _, n, _ in learned]
+    pairs = make_batch(*flatten(sources), *flatten([ids for _, _, ids in learned]), specials)
+    return pairs._replace(weights=torch.tensor([share for share, _, _ in learned], dtype=torch.float32))
 
 
 def risk_weights(log_probs: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -108,4 +107,5 @@ def sentence_bleu(hypothesis: str, reference: str, language: str) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _metric(tokenizer: str) -> BLEU:
+    # the order is always four, for one is added; asked for all the same, or sacrebleu warns at each sentence
     return BLEU(tokenize=tokenizer, smooth_method="add-k", smooth_value=1, effective_order=True)

@@ -40,8 +40,8 @@ def sum_gradients(
         smoothing: Of labels.
 
     Returns:
-        Summed loss in nats and the number of target tokens (or texts); None where memory ran out, and then some of the
-        gradients may be there and some not.
+        Summed loss in nats, and the number of target tokens (or texts) that it is of; None where memory ran out, and
+        then some of the gradients may be there and some not.
     """
     total, tokens = 0.0, 0
     try:
@@ -50,7 +50,8 @@ def sum_gradients(
                 with autocast:
                     loss, count = learner(None if batch is None else batch.to(device), smoothing)
                 loss.backward()
-            total, tokens = total + loss.item(), tokens + count
+            # what counts no tokens adds gradients alone, but is looked at: a number that is none stays none
+            total, tokens = total + loss.item() * (count > 0), tokens + count
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
