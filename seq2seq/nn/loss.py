@@ -17,9 +17,9 @@ from seq2seq.nn.functional import product_dtype
 TILE = 32
 
 # logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it; and rows at
-# the least, for each chunk adds to the whole gradient of the output matrix (V = 256,000: 0.26 GB in bfloat16)
+# the least, for each chunk adds to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
 CHUNK_LOGITS = {"cpu": 2_000_000, "cuda": 256_000_000}
-LEAST_ROWS = 256
+LEAST_ROWS = 512
 
 
 def _rows_per_chunk(weight: Tensor, passes: int = 1) -> int:
@@ -77,20 +77,25 @@ class _OutputCrossEntropy(torch.autograd.Function):
         passes = 2 if divergence else 1
         rows, wanted, whole = _rows_per_chunk(weight, passes), any(ctx.needs_input_grad), -(-count // TILE) * TILE
         with torch.autocast(hidden.device.type, enabled=False):
-            cast_weight, cast_bias = weight.to(dtype), bias.to(dtype)
-            cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, 0, 0, whole - count))
+            # the bias is one more input, which is 1: PyTorch would copy it to all rows first, and sum its gradient apart
+            size = hidden.shape[1]
+            cast_weight = weight.new_empty(vocabulary, size + TILE, dtype=dtype)
+            cast_weight[:, :size], cast_weight[:, size], cast_weight[:, size + 1 :] = weight, bias, 0
+            cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, TILE, 0, whole - count))
+            cast_hidden[:, :count, size] = 1
             filled = F.pad(labels, (0, whole - count))
             scale = None if shares is None else F.pad(shares.to(dtype), (0, whole - count))[:, None]
             log_p = hidden.new_empty(passes, whole)  # of the label
-            grad_hidden = hidden.new_zeros(passes, whole, hidden.shape[1])
-            grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+            grad_hidden = hidden.new_zeros(passes, whole, size)
+            grad_both = weight.new_zeros(cast_weight.shape)  # of weight and bias
             diverged = hidden.new_zeros(())
             held = cast_hidden.new_empty(2, min(rows, whole) * passes, vocabulary)
+            first = torch.arange(held.shape[1], device=hidden.device) * vocabulary  # logit of each row
             for start in range(0, count, rows):
                 chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), filled[start : start + rows]
                 label = label.repeat(passes)
                 logits, p = held[:, : len(chunk)]
-                torch.addmm(cast_bias, chunk, cast_weight.t(), out=logits)
+                torch.mm(chunk, cast_weight.t(), out=logits)
                 torch.softmax(logits, -1, out=p)
                 own, log_sum = _chunk_log_probs(logits, p, label)
                 log_p[:, start : start + rows] = ((1 - smoothing) * own - log_sum).view(passes, -1)
@@ -99,20 +104,22 @@ class _OutputCrossEntropy(torch.autograd.Function):
                 if divergence:
                     diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
                 # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
-                grad = p.scatter_add_(1, label[:, None], p.new_full((len(label), 1), smoothing - 1))
+                grad = p
+                # scatter_add_ would copy all of it
+                grad.view(-1).index_add_(0, first[: len(label)] + label, p.new_full(label.shape, smoothing - 1))
                 if start + rows > count:
                     grad.view(passes, -1, vocabulary)[:, count - start :] = 0
                 if scale is not None:
                     grad *= scale[start : start + rows]
-                grad_bias += (grad.new_ones(1, len(label)) @ grad)[0]
-                grad_hidden[:, start : start + rows] = (grad @ cast_weight).view(passes, -1, hidden.shape[1])
-                grad_weight += grad.t() @ chunk
+                grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
+                grad_both += grad.t() @ chunk
             grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)
             each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
             total_hidden, total, log_p_sum = each @ hidden, each.sum(), log_p.flatten() @ each
             # sum over V of the logits of all rows
             logits_sum = total_hidden @ total_weight + total * bias.sum()
+            grad_weight, grad_bias = grad_both[:, :size], grad_both[:, size]
             grad_hidden.addr_(each, total_weight, alpha=-uniform)
             grad_weight -= uniform * total_hidden
             grad_bias -= uniform * total
