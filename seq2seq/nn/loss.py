@@ -77,7 +77,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
         passes = 2 if divergence else 1
         rows, wanted, whole = _rows_per_chunk(weight, passes), any(ctx.needs_input_grad), -(-count // TILE) * TILE
         with torch.autocast(hidden.device.type, enabled=False):
-            # the bias is one more input, which is 1; apart, it would be copied to all rows first, and its gradient summed
+            # the bias is one more input, which is 1: apart it would be copied to all rows, and its gradient summed
             size = hidden.shape[1]
             cast_weight = weight.new_empty(vocabulary, size + TILE, dtype=dtype)
             cast_weight[:, :size], cast_weight[:, size], cast_weight[:, size + 1 :] = weight, bias, 0
