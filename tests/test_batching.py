@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import ConfigError
 from seq2seq.text import batching
-from seq2seq.text.batching import TILE, batch_order, collate, length_batches
+from seq2seq.text.batching import TILE, WeightedBatch, batch_order, collate, length_batches
 
 SPECIALS = {"source_eos": 3, "target_bos": 2, "target_eos": 4, "source_pad": 0, "target_pad": 9}
 
@@ -32,7 +32,7 @@ def test_collate(pairs):
     assert batch.target.tolist() == by_hand(targets, 4, 9, [2])
     assert batch.source_lengths.tolist() == [len(row) + 1 for row in sources]
     assert batch.target_lengths.tolist() == [len(row) + 1 for row in targets]
-    assert all(tensor.dtype == torch.int64 for tensor in batch[:4]) and batch.weights is None
+    assert all(tensor.dtype == torch.int64 for tensor in batch)
     labels, steps = batch.target[:, 1:], torch.arange(batch.target.shape[1] - 1)
     assert bool((labels[steps >= batch.target_lengths[:, None]] == 9).all())
     assert bool((labels.gather(1, batch.target_lengths[:, None] - 1) == 4).all())
@@ -41,9 +41,12 @@ def test_collate(pairs):
 def test_batch_moves():
     batch = collate([[5]], [[6, 7]], **SPECIALS)
     moved = batch.to("meta")
-    assert {tensor.device.type for tensor in moved[:4]} == {"meta"} and moved.target.shape == batch.target.shape
-    assert moved.weights is None
-    assert batch._replace(weights=torch.ones(1)).to("meta").weights.device.type == "meta"
+    assert {tensor.device.type for tensor in moved} == {"meta"} and moved.target.shape == batch.target.shape
+
+
+def test_weighted_batch_moves():
+    moved = WeightedBatch(collate([[5]], [[6, 7]], **SPECIALS), torch.ones(1)).to("meta")
+    assert {tensor.device.type for tensor in (*moved.pairs, moved.weights)} == {"meta"}
 
 
 def lengths(count, seed=0, longest=60):

@@ -59,14 +59,13 @@ def test_the_gradient_is_that_of_the_risk(tokenizer: Tokenizer, monkeypatch: pyt
     batch = _batch(tokenizer, TEXT[:3], TEXT[1:])
     own = own_translations(model, batch, (tokenizer, tokenizer), 30.0, 4, "en")
     assert own is not None
-    assert own.weights is not None
     parameters = [p for p in model.parameters() if p.requires_grad]
     loss, counted = model.loss(own, 0.1)
     assert counted == 0
     ours = torch.autograd.grad(loss, parameters)
     expected = torch.zeros((), dtype=torch.float64)
     for (source, _), text in zip(_pairs(batch), TEXT[1:], strict=True):
-        found = [target for other, target in _pairs(own) if other == source]
+        found = [target for other, target in _pairs(own.pairs) if other == source]
         assert len(found) == 4
         q = torch.softmax(-torch.stack([_nll(model, source, target) for target in found]), 0)
         missed = [1 - sentence_bleu(tokenizer.decode([target[1:-1]])[0], text, "en") for target in found]
@@ -129,9 +128,8 @@ def test_translations_that_move_nothing_are_left_out(tokenizer: Tokenizer, monke
     monkeypatch.setattr(risk, "risk_weights", lambda *_: np.array([0.5, -0.001, -0.499]))
     few = own_translations(model, batch, (tokenizer, tokenizer), 30.0, 3, "en")
     assert few is not None
-    assert few.weights is not None
     assert few.weights.tolist() == pytest.approx([15] * len(TEXT) + [-14.97] * len(TEXT))
-    assert len(few.source) == len(few.target) == len(few.weights)
+    assert len(few.pairs.source) == len(few.pairs.target) == len(few.weights)
 
 
 def test_two_vocabularies_and_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,13 +148,11 @@ def test_two_vocabularies_and_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> No
     tiles = own_translations(model, batch, (source, target), 30.0, 5, "en")
     assert every is not None
     assert tiles is not None
-    assert every.weights is not None
-    assert tiles.weights is not None
     assert (len(every.weights), len(tiles.weights)) == (20, 16)
     assert torch.equal(tiles.weights, every.weights[: len(tiles.weights)])
     assert every.weights.abs().tolist() == sorted(every.weights.abs().tolist(), reverse=True)
     sources = [pair[0] for pair in _pairs(batch)]
-    for found, translation in _pairs(tiles):
+    for found, translation in _pairs(tiles.pairs):
         assert found in sources
         assert translation[0] == target.bos_id
         assert translation[-1] == target.eos_id
@@ -171,7 +167,7 @@ def test_the_model_is_left_in_training(tokenizer: Tokenizer, monkeypatch: pytest
     assert model.training
     assert first is not None
     assert second is not None
-    assert torch.equal(first.target, second.target)  # dropout has no part in what is found
+    assert torch.equal(first.pairs.target, second.pairs.target)  # dropout has no part in what is found
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory")

@@ -72,9 +72,7 @@ def child(order: Path, cache: str, arguments: list[str]) -> int:
     plain = Trainer._step
 
     def step(self: Trainer, batches: list[Any], rate: float, epoch: float) -> Any:
-        digest = hashlib.sha256(
-            b"".join(t.numpy().tobytes() for batch in batches for t in batch if t is not None)
-        ).hexdigest()
+        digest = hashlib.sha256(b"".join(t.numpy().tobytes() for batch in batches for t in batch)).hexdigest()
         with open(order, "a") as file:
             file.write(f"{self.progress.step} {digest} {rate!r}\n")
         return plain(self, batches, rate, epoch)

@@ -23,7 +23,7 @@ from seq2seq.inference.loading import describe_translator, load_translator
 from seq2seq.inference.risk import own_translations
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import Batch
+from seq2seq.text.batching import Batch, WeightedBatch
 from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
@@ -76,7 +76,7 @@ class TranslationTask:
         share = self.world.share
         return self.train.batches(order, start=start, sampling=sampling, seed=seed, epoch=epoch, share=share)
 
-    def learned(self, batch: Batch | None, model: nn.Module) -> Sequence[Batch | None]:
+    def learned(self, batch: Batch | None, model: nn.Module) -> Sequence[Batch | WeightedBatch | None]:
         """A batch, and with minimum risk training the model's own translations of its sources."""
         training = self.config.training
         if training.risk <= 0 or batch is None:

@@ -26,7 +26,7 @@ from seq2seq.inference.evaluate import tokenizer_for
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.search import search
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import TILE, Batch, Specials, flatten, make_batch
+from seq2seq.text.batching import TILE, Batch, Specials, WeightedBatch, flatten, make_batch
 from seq2seq.text.tokenizer import Tokenizer
 
 LEAST = 0.003
@@ -41,7 +41,7 @@ def own_translations(
     beam_size: int,
     language: str,
     precision: torch.dtype = torch.float32,
-) -> Batch | None:
+) -> WeightedBatch | None:
     """Translations of a batch's sources by the model as it stands, whose weighted loss has the gradient of the risk.
 
     Args:
@@ -84,7 +84,7 @@ def own_translations(
     specials = Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
     sources = [batch.source[n, : int(batch.source_lengths[n]) - 1].tolist() for _, n, _ in learned]
     pairs = make_batch(*flatten(sources), *flatten([ids for _, _, ids in learned]), specials)
-    return pairs._replace(weights=torch.tensor([share for share, _, _ in learned], dtype=torch.float32))
+    return WeightedBatch(pairs, torch.tensor([share for share, _, _ in learned], dtype=torch.float32))
 
 
 def risk_weights(log_probs: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from seq2seq.nn.embedding import embed
 from seq2seq.nn.encoder import Encoder
 from seq2seq.nn.initialization import initialize
 from seq2seq.nn.loss import label_log_probs, output_cross_entropy
-from seq2seq.text.batching import Batch
+from seq2seq.text.batching import Batch, WeightedBatch
 
 
 class TranslationModel(nn.Module):
@@ -68,21 +68,21 @@ class TranslationModel(nn.Module):
         time, sentence = _real(batch).unbind(1)
         width = len(batch.target)
         labels = batch.target[sentence, time + 1]
-        repeated = Batch(*(torch.cat((part,) * passes) for part in batch[:4])) if passes > 1 else batch
+        repeated = Batch(*(torch.cat((part,) * passes) for part in batch)) if passes > 1 else batch
         memory = self.encode(repeated.source, repeated.source_lengths)
         embedded = self._embed(repeated.target.t()[:-1], source=False)  # (T, passes * B, E)
         hidden, _ = self.decoder(embedded, memory)
         places = torch.cat([time * width * passes + i * width + sentence for i in range(passes)])
         return hidden.flatten(0, 1).index_select(0, places), labels, time * width + sentence
 
-    def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
+    def forward(self, batch: Batch | WeightedBatch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """Summed loss in nats, and the number of target tokens (end of sentence included) in the sum.
 
         The loss is the cross-entropy; in training with `r_drop` the mean of two passes and their divergence. Of pairs
         with weights it is their weighted log probabilities, negated, and no token is counted.
         """
-        if batch.weights is not None:
-            hidden, labels, places = self._readouts(batch)
+        if isinstance(batch, WeightedBatch):
+            hidden, labels, places = self._readouts(batch.pairs)
             shares = batch.weights[places % len(batch.weights)]
             return output_cross_entropy(hidden, self.output_weight, self.output_bias, labels, 0.0, shares=shares), 0
         divergence = self.config.r_drop if self.training else 0.0

@@ -40,25 +40,33 @@ class Batch(NamedTuple):
     """(B, T + 1) int64: BOS, ids, EOS, padding."""
     target_lengths: Tensor
     """(B,) int64: predicted tokens, that is ids and EOS without BOS; label t is real where t < target_lengths."""
-    weights: Tensor | None = None
-    """(B,) float32: what the loss of each pair is multiplied by; None: 1, and these pairs' tokens are counted."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in self))  # type: ignore[arg-type]
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
     def halves(self) -> tuple[Batch, ...]:
         """Two batches of the same pairs, in order, padded no more than they need; of a single pair the batch itself."""
         middle = (len(self.source) + 1) // 2
         if middle == len(self.source):
             return (self,)
-        weights = (None, None) if self.weights is None else self.weights.split(middle)
         return tuple(
-            Batch(source[:, : int(lengths.max())], lengths, target[:, : int(labels.max()) + 1], labels, weight)
-            for source, lengths, target, labels, weight in zip(
-                *(tensor.split(middle) for tensor in self[:4]), weights, strict=True
-            )
+            Batch(source[:, : int(lengths.max())], lengths, target[:, : int(labels.max()) + 1], labels)
+            for source, lengths, target, labels in zip(*(tensor.split(middle) for tensor in self), strict=True)
         )
+
+
+class WeightedBatch(NamedTuple):
+    """Pairs whose losses are weighted, and whose tokens are not counted."""
+
+    pairs: Batch
+    """B pairs."""
+    weights: Tensor
+    """(B,) float32: what the loss of each is multiplied by, of any sign."""
+
+    def to(self, device: torch.device | str) -> WeightedBatch:
+        """The same batch on another device."""
+        return WeightedBatch(self.pairs.to(device), self.weights.to(device, non_blocking=True))
 
 
 class Specials(NamedTuple):
