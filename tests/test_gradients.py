@@ -82,6 +82,18 @@ def test_what_counts_nothing_adds_gradients_alone():
     assert math.isnan(_gradients(model, [batch, broken])[0][0])
 
 
+def test_batches_that_find_no_memory_in_being_made():
+    def made(error):
+        yield collate([[5]], [[6]], **SPECIALS)
+        raise error
+
+    model = ALONE.learner(_model("translation"))
+    asked = {"device": CPU, "autocast": contextlib.nullcontext(), "smoothing": 0.1}
+    assert sum_gradients(model, made(MemoryError()), **asked) is None
+    with pytest.raises(RuntimeError, match="something else"):
+        sum_gradients(model, made(RuntimeError("something else")), **asked)
+
+
 def test_halves_of_pairs_are_the_batches_that_their_pairs_would_make():
     sources, targets = _ids(5, 9, 1), _ids(5, 12, 2)
     first, second = collate(sources, targets, **SPECIALS).halves()

@@ -99,19 +99,8 @@ def test_minimum_risk_training(small_corpus: Path, tiny_model: Path, tmp_path: P
     whole, resumed, plain = (read_tensors(folder / last) for folder in (unbroken, broken, without))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not all(torch.equal(whole[name], plain[name]) for name in whole)
-    asked = [
-        "--max-steps",
-        "1",
-        "--log-every",
-        "1",
-        "--precision",
-        "float32",
-        "--dropout",
-        "0",
-        "--dropout-readout",
-        "0",
-    ]
-    asked += ["--dropout-embedding", "0", "--initial-model", str(tiny_model)]
+    asked = ["--initial-model", str(tiny_model), "--max-steps", "1", "--log-every", "1", "--precision", "float32"]
+    asked += ["--dropout", "0", "--dropout-embedding", "0", "--dropout-readout", "0"]
     for name, options in (("first", []), ("second", ["--risk", "30"])):  # what is logged is the loss of the pairs
         assert _train(small_corpus, tmp_path / name, *asked, *options) == 0
     logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines()[0] for name in ("first", "second")]

@@ -25,8 +25,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from seq2seq.nn.hardware import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +74,8 @@ def train(options: argparse.Namespace, name: str, changed: str, seed: int) -> tu
         words = ["-m", "seq2seq", "train", *asked, "--output", str(model), "--resume"]
         log = options.runs / f"{model.name}.log"
         with log.open("a") as file:
-            done = subprocess.run([sys.executable, *words], stdout=file, stderr=file)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run([sys.executable, *words], stdout=file, stderr=file, env=environment)
         if done.returncode:
             raise SystemExit(f"{name}, seed {seed}, ended with exit code {done.returncode}; see {log}")
         finished.touch()
@@ -112,7 +111,6 @@ def main() -> None:
     options = parser.parse_args()
     changes = {WHOLE: "", **(dict(options.change) if options.change else CHANGES)}
     options.runs.mkdir(parents=True, exist_ok=True)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     jobs = [(name, changed, seed) for seed in options.seeds for name, changed in changes.items()]
     with ThreadPoolExecutor(max_workers=options.at_once) as pool:
         results = list(pool.map(lambda job: train(options, *job), jobs))

@@ -26,7 +26,7 @@ from seq2seq.inference.evaluate import tokenizer_for
 from seq2seq.inference.prepared import PreparedModel
 from seq2seq.inference.search import search
 from seq2seq.nn.translator import TranslationModel
-from seq2seq.text.batching import TILE, Batch, Specials, WeightedBatch, flatten, make_batch
+from seq2seq.text.batching import TILE, Batch, WeightedBatch, collate
 from seq2seq.text.tokenizer import Tokenizer
 
 LEAST = 0.003
@@ -81,9 +81,12 @@ def own_translations(
         return None
     if len(learned) > TILE:  # as in batches of a corpus; the last ones have the least weight
         del learned[len(learned) // TILE * TILE :]
-    specials = Specials(source.eos_id, source.pad_id, target.bos_id, target.eos_id, target.pad_id)
-    sources = [batch.source[n, : int(batch.source_lengths[n]) - 1].tolist() for _, n, _ in learned]
-    pairs = make_batch(*flatten(sources), *flatten([ids for _, _, ids in learned]), specials)
+    pairs = collate(
+        [batch.source[n, : int(batch.source_lengths[n]) - 1].tolist() for _, n, _ in learned],
+        [ids for _, _, ids in learned],
+        source_eos=source.eos_id, source_pad=source.pad_id, target_bos=target.bos_id, target_eos=target.eos_id,
+        target_pad=target.pad_id,
+    )  # fmt: skip
     return WeightedBatch(pairs, torch.tensor([share for share, _, _ in learned], dtype=torch.float32))
 
 

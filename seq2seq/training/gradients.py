@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -25,7 +25,7 @@ class Batch(Protocol):
 
 def sum_gradients(
     learner: nn.Module,
-    batches: Sequence[Batch | None],
+    batches: Iterable[Batch | None],
     device: torch.device,
     autocast: contextlib.AbstractContextManager[Any],
     smoothing: float,
@@ -34,7 +34,7 @@ def sum_gradients(
 
     Args:
         learner: `(batch, smoothing) -> (sum, count)`, see `World.learner`.
-        batches: Of one step, or this process' shares of them.
+        batches: Of one step, or this process' shares of them; what takes memory in making them counts, too.
         device: The model's.
         autocast: Context of the forward passes.
         smoothing: Of labels.
@@ -45,8 +45,9 @@ def sum_gradients(
     """
     total, tokens = 0.0, 0
     try:
-        for i, batch in enumerate(batches, 1):
-            with learning(learner, last=i == len(batches)):
+        parts = list(batches)
+        for i, batch in enumerate(parts, 1):
+            with learning(learner, last=i == len(parts)):
                 with autocast:
                     loss, count = learner(None if batch is None else batch.to(device), smoothing)
                 loss.backward()

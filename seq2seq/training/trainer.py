@@ -27,7 +27,7 @@ from seq2seq.checkpoint import TrainingState, load_training_state, save_training
 from seq2seq.config import OptimizationConfig, RunConfig
 from seq2seq.errors import ModelDirectoryError, UserError
 from seq2seq.training.distributed import ALONE, World
-from seq2seq.training.gradients import Batch, free_memory, out_of_memory, sum_gradients
+from seq2seq.training.gradients import Batch, free_memory, sum_gradients
 from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
 from seq2seq.training.log import MetricsLog
 from seq2seq.training.optim import LayerRates, Optimization, learning_rate
@@ -213,12 +213,7 @@ class Trainer:
         return total, int(count)
 
     def _gradients(self, batches: list[Batch]) -> tuple[float, int] | None:
-        try:
-            learned = [part for batch in batches for part in self.task.learned(batch, self.model)]
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            return None
+        learned = (part for batch in batches for part in self.task.learned(batch, self.model))
         # Seeding each step makes dropout a function of (seed, step), so that no generator state need be saved.
         torch.manual_seed((self.training.seed * 1_000_003 + self.progress.step + RANKS * self.world.rank) % 2**63)
         return sum_gradients(self.learner, learned, self.device, self.autocast, self.config.label_smoothing)
