@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -197,12 +197,15 @@ def read_tokenizers(directory: Path) -> dict[str, bytes]:
     return tokenizers
 
 
-def read_weights(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def read_weights(
+    directory: Path, expected: Mapping[str, tuple[int, ...]], whole: Collection[str] | None = None
+) -> dict[str, Tensor]:
     """The weights of a model directory, as float32, once they are known to be those that its configuration describes.
 
     Args:
         directory: With config.json.
         expected: Name and shape of each tensor.
+        whole: Names of those that hold whole numbers, which stay int64; None: those that do.
 
     Raises:
         ModelDirectoryError: No weights, damaged ones, others than expected, or some that are no numbers.
@@ -224,9 +227,12 @@ def read_weights(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> di
         raise ModelDirectoryError(f"{path} is damaged (its checksum differs); copy the model directory again")
     tensors = read_tensors(path)
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
+        integers = str(tensor.dtype) == "torch.int64"
+        right = integers != tensor.is_floating_point() if whole is None else integers == (name in whole)
+        if not (right and (integers or (tensor.is_floating_point() and bool(tensor.float().isfinite().all())))):
             raise ModelDirectoryError(f"{path} is damaged ({name} holds {tensor.dtype}, or what is no number)")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+        tensors[name] = tensor if integers else tensor.float()
+    return tensors
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -333,7 +333,7 @@ class LabelDataConfig(SplitsConfig):
     label_separator: str = ""
     """Given, a row may have several labels (or none) with this between them; else the whole cell is one label."""
     valid_share: float = 0.1
-    """Where there is no such split, this share of the training split is held out, the same of each label."""
+    """Where there is no such split, this share of the training split is held out, the same of each label; 0: none."""
     train_share: float = 1.0
     """Train on this share of the training split only, the same of each label (for learning curves)."""
     max_length: int = 256
@@ -374,10 +374,10 @@ class ClassifierConfig(EncoderConfig):
     """Hidden layer of the attention that pools."""
     dropout_pooled: float = 0.3
     """Dropout on the pooled states, before the head."""
-    ngrams: int = 2
-    """Beside the encoder, a linear layer on the n-grams of up to this many pieces; the two are averaged. 0: none."""
-    dropout_ngrams: float = 0.3
-    """Probability that an n-gram is left out."""
+    ngrams: int = 3
+    """Beside the encoder, logistic regression on n-grams of up to this many pieces; the two are averaged. 0: none."""
+    ngram_penalty: float = 0.01
+    """L2 penalty of that regression's weights: 1 / C of scikit-learn's, whatever the number of texts."""
 
 
 @dataclass(frozen=True)

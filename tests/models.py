@@ -44,10 +44,13 @@ def write_classifier(directory, tokenizer: Tokenizer, seed: int, labels=("cat", 
         "initialization_scale": 0.6,
         **options,
     }
-    model = ClassificationModel(ClassifierConfig(**values), tokenizer.vocab_size, len(labels))
+    config = ClassifierConfig(**values)
+    known = 5 if config.ngrams else 0
+    model = ClassificationModel(config, tokenizer.vocab_size, len(labels), known_ngrams=known)
     columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
-    config = {"task": "classification", "labels": list(labels), "several": False, "separator": "", "model": values,
-              "limits": {"max_length": 60, "long_texts": "windows", "max_windows": 3}, "options": columns}  # fmt: skip
-    start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
+    described = {"task": "classification", "labels": list(labels), "several": False, "separator": "", "model": values,
+              "limits": {"max_length": 60, "long_texts": "windows", "max_windows": 3}, "options": columns,
+              "known_ngrams": known}  # fmt: skip
+    start_model_directory(directory, described, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return str(directory)

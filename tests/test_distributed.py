@@ -147,7 +147,7 @@ def test_two_processes_learn_to_classify_what_one_does(tmp_path):
     options = [
         *("train-classifier", "--data", str(ROOT / "data" / "demo"), "--text-column", "en", "--min-steps", "0"),
         *("--embedding-size", "8", "--encoder-size", "8", "--vocab-size", "400", "--precision", "float32"),
-        *("--dropout", "0", "--dropout-embedding", "0", "--dropout-pooled", "0", "--dropout-ngrams", "0"),
+        *("--dropout", "0", "--dropout-embedding", "0", "--dropout-pooled", "0"),
         *("--word-dropout", "0", "--max-steps", "8", "--validate-every", "4", "--log-every", "1", "--threads", "1"),
     ]
     assert main([*options, "--output", str(tmp_path / "one")]) == 0

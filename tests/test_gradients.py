@@ -49,7 +49,7 @@ def _model(kind: str) -> torch.nn.Module:
         sizes = {"embedding_size": 8, "encoder_size": 8, "decoder_size": 8, "attention_size": 8, "dropout_readout": 0.0}
         model = TranslationModel(ModelConfig(**sizes, **off), 20, 20, joint=True)
     else:
-        sizes = {"embedding_size": 8, "encoder_size": 8, "dropout_pooled": 0.0, "dropout_ngrams": 0.0}
+        sizes = {"embedding_size": 8, "encoder_size": 8, "dropout_pooled": 0.0}
         model = ClassificationModel(ClassifierConfig(**sizes, **off), 20, 3)
     return model.double().train()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from seq2seq.config import ClassifierConfig
-from seq2seq.nn.classifier import ClassificationModel, Pooling
+from seq2seq.nn.classifier import ClassificationModel, Pooling, label_loss
+from seq2seq.nn.ngrams import named_ngrams
 from seq2seq.text.labels import LabelledBatch
 
 KINDS = ["concat", "mean", "max", "last", "attention"]
@@ -103,27 +103,34 @@ def test_r_drop(several):
     else:
         first, second = (torch.log_softmax(x, -1) for x in (first, second))
     divergence = sum((p.exp() * (p - q)).sum() / 2 for p, q in ((first, second), (second, first)))
-    twice = [model._cross_entropy(x, labels, 0.0) for x in passes[0].chunk(2)]
+    twice = [label_loss(x, labels, None) for x in passes[0].chunk(2)]
     torch.testing.assert_close(loss.double(), (sum(twice) / 2).double() + 2 * divergence)
     assert count == 3 and divergence > 0
 
 
-def test_encoder_and_ngrams_learn_apart_and_are_averaged():
-    labels = torch.tensor([2, 0, 1])
+@pytest.mark.parametrize("several", [False, True])
+def test_encoder_and_ngrams_learn_apart_and_their_probabilities_are_averaged(several):
+    labels = torch.eye(3) if several else torch.tensor([2, 0, 1])
     torch.manual_seed(5)
-    model = ClassificationModel(config(ngrams=2, dropout_ngrams=0.0), 30, 3).eval()
-    torch.nn.init.normal_(model.ngrams.weight)
-    given = batch(labels)
-    scores = [model._encoded(given), model.ngrams(given.pieces, given.lengths, given.owners)]
-    torch.testing.assert_close(model.probabilities(given), torch.softmax(sum(scores) / 2, -1))
-    apart = sum(F.cross_entropy(x, labels, reduction="sum") for x in scores)
-    torch.testing.assert_close(model.train().loss(given)[0], apart)
+    model = ClassificationModel(config(ngrams=1), 30, 3, several, known_ngrams=30).eval()
+    given, layer = batch(labels), model.ngrams
+    names = named_ngrams(torch.arange(30)[None], torch.tensor([30]), torch.tensor([0]), 1)[1][1:]  # without the mark
+    layer.names.copy_(names.sort()[0])
+    torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias), torch.nn.init.uniform_(layer.rarity)
+    scores = [model._encoded(given), layer(given.pieces, given.lengths, given.owners)]
+    assert scores[1].std() > 0.1
+    p = sum(torch.sigmoid(x) if several else torch.softmax(x, -1) for x in scores) / 2
+    torch.testing.assert_close(model.probabilities(given), p)
+    kept = p.log() if not several else (p / (1 - p)).log()
+    torch.testing.assert_close(model.logits(given), kept)
+    torch.testing.assert_close(model.train().loss(given)[0], label_loss(scores[0], labels, None))
 
 
-def test_all_parameters_learn_and_have_their_depth():
-    model = ClassificationModel(config(pooling="attention", ngrams=1), 30, 3)
+def test_all_parameters_learn_but_the_ngrams_and_have_their_depth():
+    model = ClassificationModel(config(pooling="attention", ngrams=1), 30, 3, known_ngrams=4)
     model.loss(batch(torch.tensor([2, 0, 1])))[0].backward()
-    assert all(p.grad is not None and np.isfinite(p.grad.sum().item()) for p in model.parameters())
+    learned = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.sum().isfinite()}
+    assert learned == {name for name, _ in model.named_parameters() if not name.startswith("ngrams.")}
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
     assert depths["head.weight"] == depths["pooling.weight_score"] == 0
     assert depths["encoder.layers.1.bias_input"] == 1 and depths["encoder.layers.0.bias_input"] == 2

@@ -38,7 +38,7 @@ def originals(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     tokenizer = small_tokenizer()
     write_model(folder / "translator", tokenizer, 0)
-    write_classifier(folder / "classifier", tokenizer, 0, ngrams=0)
+    write_classifier(folder / "classifier", tokenizer, 0, ngrams=2)
     return {name: folder / name for name in ("translator", "classifier")}
 
 
@@ -138,7 +138,10 @@ def both(*damages):
 
 
 def fill(value: float):
-    return tensors(lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value))
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        next(weight for weight in weights.values() if weight.is_floating_point()).view(-1)[:1].fill_(value)
+
+    return tensors(change)
 
 
 def deep(directory: Path) -> None:
@@ -247,7 +250,14 @@ DAMAGED_CLASSIFIERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "several is text": (change("several", "no"), "several is 'no', expected true or false"),
     "no separator": (change("separator", ...), "has no 'separator'"),
     "no column": (change("options", "text_column", ...), "has no 'text_column'"),
-    "n-grams without end": (change("model", "ngrams", 10**9), "do not belong together"),
+    "n-grams without end": (change("model", "ngrams", 10**9), "ngrams is 1000000000, expected a number from 0 to 64"),
+    "n-grams without a table": (change("known_ngrams", 0), "known_ngrams is 0, expected what belongs to ngrams 2"),
+    "more n-grams than there are": (change("known_ngrams", 10**9), "do not belong together"),
+    "names that are no whole numbers": (
+        tensors(lambda w: w.update({"ngrams.names": w["ngrams.names"].float()})),
+        "ngrams.names holds torch.float32",
+    ),
+    "n-grams of before": (change("model", "dropout_ngrams", 0.3), "is of an earlier version, .* train it again"),
 }
 
 CASES = [

@@ -58,6 +58,22 @@ def test_a_validation_split_of_its_own_and_a_share_of_the_training_split(data, t
     assert "left out of validation: " in out
 
 
+def test_no_text_is_held_out(data, tmp_path, capsys):
+    """All texts are trained on; the last model is kept, and its card says that nothing measured it."""
+    options = ["--valid-share", "0", "--validate-every", "2", "--schedule", "inverse_sqrt"]
+    assert train(data, tmp_path / "m", *options) == 0
+    out = capsys.readouterr().out
+    assert "none is held out" in out and "240 texts to train on, 0 for validation" in out and "best" not in out
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_text())
+    assert metrics["valid"] == {} and metrics["step"] == 6
+    assert "No text was held out" in (tmp_path / "m" / "README.md").read_text()
+    assert main(["plot", str(tmp_path / "m"), "--output", str(tmp_path / "run.svg")]) == 0
+    assert train(data, tmp_path / "b", *options, "--max-steps", "3") == 0
+    assert train(data, tmp_path / "b", *options, "--resume") == 0
+    whole, resumed = load_model(tmp_path / "m").tensors, load_model(tmp_path / "b").tensors
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_resumed_training_equals_unbroken(data, tmp_path):
     options = ["--validate-every", "3", "--schedule", "inverse_sqrt", "--r-drop", "1", "--word-dropout", "0.1"]
     assert train(data, tmp_path / "a", *options) == 0
@@ -80,7 +96,10 @@ def test_every_pooling_trains(data, tmp_path, pooling):
     ("options", "message"),
     [
         (["--dropout-pooled", "1.5"], "--dropout-pooled is 1.5, expected 0 or more and less than 1"),
-        (["--valid-share", "0"], "--valid-share is 0.0, expected more than 0"),
+        (["--valid-share", "1"], "--valid-share is 1.0, expected 0 or more and less than 1"),
+        (["--valid-share", "0", "--patience", "2"], "nothing for --patience or plateau to go by"),
+        (["--ngrams", "65"], "--ngrams is 65, expected 0 (none) to 64"),
+        (["--ngram-penalty", "0"], "--ngram-penalty is 0.0, expected more than 0"),
         (["--tied-languages", "fr"], "--tied-languages needs --encoder"),
         (["--encoder", "absent"], "no model directory absent"),
         (["--encoder", "a", "--tokenizer", "b"], "--tokenizer and --encoder exclude each other"),

@@ -33,6 +33,7 @@ from seq2seq.nn.hardware import (
     precision_name,
     use_threads,
 )
+from seq2seq.nn.ngrams import LONGEST
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.distributed import ALONE, World, attempt, place
 from seq2seq.training.interrupt import Interrupted
@@ -151,9 +152,10 @@ class Run(NamedTuple):
             if told is None:
                 raise
             raise told from error
+        found = f"best {training.validation_metric} {abs(progress.best or 0):.2f} at step {progress.best_step}; "
         say(
-            f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; best {training.validation_metric} "
-            f"{abs(progress.best or 0):.2f} at step {progress.best_step}; the model is in {directory}"
+            f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; "
+            f"{found if progress.measured else ''}the model is in {directory}"
             + (f"; {progress.skipped} steps skipped, their loss or gradient was not finite" if progress.skipped else "")
         )
 
@@ -251,6 +253,8 @@ def _check(config: AnyConfig, expected_data: str) -> None:
         raise ConfigError(f"--accumulate is {optimization.accumulate}, expected 1 or more")
     if isinstance(config, TrainTranslatorConfig):
         _check_translator(config)
+    else:
+        _check_classifier(config)
     if training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs a package: pip install 'seq2seq[tensorboard]', or leave the option out")
     _check_ranges(config)
@@ -267,6 +271,14 @@ def _check_translator(config: TrainTranslatorConfig) -> None:
         raise ConfigError(f"--risk-beam is {beam}, expected 2 or more: translations of a text are compared")
     if risk and config.model.r_drop:
         raise ConfigError("--risk and --r-drop exclude each other; leave one of them at 0")
+
+
+def _check_classifier(config: TrainClassifierConfig) -> None:
+    """And of those of a classifier."""
+    if not 0 <= config.model.ngrams <= LONGEST:
+        raise ConfigError(f"--ngrams is {config.model.ngrams}, expected 0 (none) to {LONGEST}")
+    if not 0 < config.model.ngram_penalty < math.inf:
+        raise ConfigError(f"--ngram-penalty is {config.model.ngram_penalty}, expected more than 0")
 
 
 def _check_ranges(config: AnyConfig) -> None:

@@ -35,6 +35,7 @@ from seq2seq.text.labels import (
 )
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.distributed import ALONE, World, joined_world
+from seq2seq.training.logistic import solved
 from seq2seq.training.optim import LayerRates
 
 # what a classifier takes from the translator that it starts from
@@ -118,7 +119,12 @@ class ClassificationTask:
         """The inverse of `place`."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one."""
+        """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one.
+
+        Nothing where there is no text to validate on.
+        """
+        if not len(self.examples.valid):
+            return {}
         scores = self._measure(model, self.examples.valid)
         if self.examples.other is not None:
             name = f"accuracy_{self.config.model.tied_languages}"
@@ -172,8 +178,14 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     examples, tokenizer = world.in_turn(lambda: prepare_examples(config, run.resumed, start))
     config = _long_enough(config, len(ClassificationTask(config, examples, run.device).order(0)))
     run = run._replace(config=config)
-    model = build_classifier(config, examples, tokenizer, start).to(run.device)
+    model = build_classifier(config, examples, tokenizer, start)
     task = ClassificationTask(config, examples, run.device, world)
+    if config.model.ngrams > 0:
+        batches = filter(None, examples.train.batches(task.order(0)))
+        model.ngrams = solved(
+            config.model.ngrams, len(examples.labels), batches, config.model.ngram_penalty, model.label_weights
+        )
+    model = model.to(run.device)
     optimization = config.optimization
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
     layers = LayerRates(depths, optimization.layer_decay, optimization.unfreeze_epochs)
@@ -184,6 +196,7 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "examples": len(examples.train),
         "separator": config.data.label_separator,
         "limits": examples.train.limits._asdict(),
+        "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
     }
     run.train(model, task, described, (tokenizer, tokenizer), layers)
 
@@ -248,7 +261,7 @@ def prepare_examples(
     if valid_corpus is not corpus:
         valid_rows = np.arange(len(valid_corpus))
     valid_rows = _known(valid_rows, valid_labels, names, several)
-    if not len(valid_rows):
+    if not len(valid_rows) and (valid_corpus is not corpus or data.valid_share > 0):
         raise CorpusError(f"{data.data}: no validation text has a label that the training texts have")
     tokenizer = _tokenizer(config, corpus.select(rows), resumed, start)
     limits = Limits(data.max_length, data.long_texts, data.max_windows)
@@ -267,8 +280,13 @@ def prepare_examples(
 
 def _held_out(config: TrainClassifierConfig, rows: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     data = config.data
-    if not 0 < data.valid_share < 1:
-        raise ConfigError(f"--valid-share is {data.valid_share}, expected more than 0 and less than 1")
+    if not 0 <= data.valid_share < 1:
+        raise ConfigError(f"--valid-share is {data.valid_share}, expected 0 or more and less than 1")
+    if data.valid_share == 0:
+        if config.training.patience or config.optimization.schedule == "plateau":
+            raise ConfigError("--valid-share 0 holds no text out: there is nothing for --patience or plateau to go by")
+        say(f"no split {data.valid_split!r}, and none is held out: the model of the end is kept, unmeasured")
+        return rows, rows[:0]
     kept, held = stratified(labels.strata()[rows], data.valid_share, config.training.seed)
     if not len(held):
         raise CorpusError(

@@ -36,7 +36,7 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
         header,
         f"{body} Trained by seq2seq {config.get('version', '')} on `{_data(options)}`: {trained}"
         f"{metrics.get('step', 0):,} steps, seed {options.get('seed', 1)}.",
-        "| validation | |\n| --- | --- |\n" + "\n".join(rows),
+        "| validation | |\n| --- | --- |\n" + "\n".join(rows) if rows else "No text was held out to validate it on.",
     ]
     if translates:
         known = "\n".join(f"- {_SHOWN[metric]}: `{signature}`" for metric, signature in told.items())

@@ -20,6 +20,7 @@ from seq2seq.checkpoint import read_config, read_tokenizers, read_weights
 from seq2seq.config import ClassifierConfig, EncoderConfig, LabelDataConfig, ModelConfig, from_flat
 from seq2seq.errors import ConfigError, ModelDirectoryError, shown
 from seq2seq.nn.classifier import ClassificationModel
+from seq2seq.nn.ngrams import LONGEST
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.labels import Limits
 from seq2seq.text.tokenizer import Tokenizer
@@ -108,6 +109,8 @@ def load_classifier(path: str | Path, device: torch.device) -> LoadedClassifier:
     config = read_config(directory)
     _check_task(directory, config, "classification", "; give one that `train-classifier` has written")
     _complete(config, _BEFORE)
+    if "dropout_ngrams" in _value(directory, config, "model", dict):
+        raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
     options = _sizes(directory, ClassifierConfig, config)
     labels = _value(directory, config, "labels", list)
     if not labels or len(set(map(str, labels))) < len(labels):
@@ -121,7 +124,13 @@ def load_classifier(path: str | Path, device: torch.device) -> LoadedClassifier:
     for name in ("text_column", "label_column", "label_separator"):
         _value(directory, _value(directory, config, "options", dict), name, str)
     tokenizer = _tokenizer(directory, read_tokenizers(directory)["source"])
-    model = _filled(directory, lambda: ClassificationModel(options, tokenizer.vocab_size, len(labels), several))
+    known = _value(directory, config, "known_ngrams", int)
+    if not 0 <= options.ngrams <= LONGEST:
+        raise _nonsense(directory, "ngrams", options.ngrams, f"a number from 0 to {LONGEST}")
+    if (known > 0) != (options.ngrams > 0):
+        raise _nonsense(directory, "known_ngrams", known, f"what belongs to ngrams {options.ngrams}")
+    sizes = tokenizer.vocab_size, len(labels), several
+    model = _filled(directory, lambda: ClassificationModel(options, *sizes, known_ngrams=known))
     return LoadedClassifier(model.to(device), tokenizer, labels, limits, config)
 
 
@@ -239,7 +248,9 @@ def _filled(directory: Path, build: Callable[[], _Model]) -> _Model:
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise ModelDirectoryError(f"{directory}/config.json describes no possible model ({reason[:200]})") from None
-    weights = read_weights(directory, {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+    tensors = model.state_dict()
+    whole = {name for name, tensor in tensors.items() if not tensor.is_floating_point()}
+    weights = read_weights(directory, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, whole)
     model.load_state_dict(weights, assign=True)
     return model
 

@@ -6,6 +6,8 @@ K labels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,11 +81,27 @@ def _largest(values: Tensor, owners: Tensor) -> Tensor:
     return values.new_full((texts, values.shape[1]), -torch.inf).scatter_reduce(0, index, values, "amax")
 
 
+def label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float = 0.0) -> Tensor:
+    """Summed cross-entropy in nats of scores (B, K).
+
+    Args:
+        logits: (B, K).
+        labels: (B,) int64 the label of each text; or (B, K) float32, 1 for each that it has: K questions of yes or no.
+        weights: (K,) factors of the labels' losses.
+        smoothing: Mass of the target distribution that is spread evenly.
+    """
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels, weight=weights, reduction="sum", label_smoothing=smoothing)
+    target = labels * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weights, reduction="sum")
+
+
 class ClassificationModel(nn.Module):
     """Embedding, bidirectional GRU encoder, pooling, dropout, linear head; beside them a linear layer on n-grams.
 
-    The two learn apart, each from its own loss, and their scores are averaged: neither leans on the other, and what the
-    encoder cannot learn from few or long texts the n-grams often can.
+    The two learn apart and their probabilities are averaged: neither leans on the other, and what the encoder cannot
+    learn from few or long texts the n-grams often can. The encoder learns step by step from `loss`; the layer on
+    n-grams has its weights from `seq2seq.training.logistic`, once and before.
     """
 
     label_weights: Tensor | None
@@ -95,6 +113,7 @@ class ClassificationModel(nn.Module):
         labels: int,
         several: bool = False,
         label_weights: Tensor | None = None,
+        known_ngrams: int = 0,
     ) -> None:
         """Builds the model with initial weights.
 
@@ -104,6 +123,7 @@ class ClassificationModel(nn.Module):
             labels: K.
             several: A text may have several labels or none: each has a probability of its own.
             label_weights: (K,) factors of the labels' losses.
+            known_ngrams: Size of the table of n-grams; 0: there is no layer for them, or not yet.
         """
         super().__init__()
         self.config, self.several = config, several
@@ -111,18 +131,19 @@ class ClassificationModel(nn.Module):
         self.encoder = Encoder(config)
         self.pooling = Pooling(config)
         self.head = nn.Linear(self.pooling.size, labels)
-        self.ngrams = NgramLayer(config.ngrams, labels, config.dropout_ngrams) if config.ngrams > 0 else None
+        self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels) if known_ngrams > 0 else None
         self.register_buffer("label_weights", label_weights, persistent=False)
         initialize(self, config)
-        if self.ngrams is not None:
-            nn.init.zeros_(self.ngrams.weight)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
-        """Scores (B, K)."""
+        """Scores (B, K): the encoder's, or those whose probabilities are the mean of the encoder's and the n-grams'."""
         scores = self._encoded(batch)
         if self.ngrams is None:
             return scores
-        return (scores + self.ngrams(batch.pieces, batch.lengths, batch.owners)) / 2
+        both = torch.stack((scores, self.ngrams(batch.pieces, batch.lengths, batch.owners)))
+        if self.several:
+            return torch.logsumexp(F.logsigmoid(both), 0) - torch.logsumexp(F.logsigmoid(-both), 0)
+        return torch.logsumexp(torch.log_softmax(both, -1), 0) - math.log(2)
 
     def _encoded(self, batch: LabelledBatch) -> Tensor:
         """The encoder's scores (B, K)."""
@@ -135,23 +156,18 @@ class ClassificationModel(nn.Module):
     def loss(self, batch: LabelledBatch, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """Summed cross-entropy in nats, and the number of texts B in the sum.
 
-        With several labels the cross-entropies of a text's K yes-no questions are added. In training the losses of
-        encoder and n-grams are added; with `r_drop` above 0 the encoder reads each text twice, and half the symmetric
-        divergence of the two distributions, times that weight, is added to the mean of their losses (Wu et al. 2021,
+        With several labels the cross-entropies of a text's K yes-no questions are added. In training it is the
+        encoder's alone; with `r_drop` above 0 the encoder reads each text twice, and half the symmetric divergence of
+        the two distributions, times that weight, is added to the mean of their losses (Wu et al. 2021,
         arXiv:2106.14448).
         """
         count = int(batch.owners[-1]) + 1
-        if not self.training:
-            return self._cross_entropy(self.logits(batch), batch.labels, label_smoothing), count
-        loss = self._encoder_loss(batch, count, label_smoothing)
-        if self.ngrams is not None:
-            scores = self.ngrams(batch.pieces, batch.lengths, batch.owners)
-            loss = loss + self._cross_entropy(scores, batch.labels, label_smoothing)
-        return loss, count
+        if self.training and self.config.r_drop > 0:
+            return self._twice(batch, count, label_smoothing), count
+        logits = self._encoded(batch) if self.training else self.logits(batch)
+        return label_loss(logits, batch.labels, self.label_weights, label_smoothing), count
 
-    def _encoder_loss(self, batch: LabelledBatch, count: int, smoothing: float) -> Tensor:
-        if self.config.r_drop <= 0:
-            return self._cross_entropy(self._encoded(batch), batch.labels, smoothing)
+    def _twice(self, batch: LabelledBatch, count: int, smoothing: float) -> Tensor:
         twice = LabelledBatch(
             torch.cat((batch.pieces, batch.pieces)),
             torch.cat((batch.lengths, batch.lengths)),
@@ -159,7 +175,7 @@ class ClassificationModel(nn.Module):
             torch.cat((batch.labels, batch.labels)),
         )
         logits = self._encoded(twice)
-        loss = self._cross_entropy(logits, twice.labels, smoothing) / 2
+        loss = label_loss(logits, twice.labels, self.label_weights, smoothing) / 2
         if self.several:
             log_p = torch.stack((F.logsigmoid(logits), F.logsigmoid(-logits)), -1)
         else:
@@ -167,13 +183,6 @@ class ClassificationModel(nn.Module):
         first, second = log_p.split(count)
         divergence = ((first.exp() - second.exp()) * (first - second)).sum() / 2
         return loss + self.config.r_drop * divergence
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        if not self.several:
-            weight = self.label_weights
-            return F.cross_entropy(logits, labels, weight=weight, reduction="sum", label_smoothing=smoothing)
-        target = labels * (1 - smoothing) + smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=self.label_weights, reduction="sum")
 
     @torch.no_grad()
     def probabilities(self, batch: LabelledBatch) -> Tensor:

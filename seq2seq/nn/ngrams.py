@@ -1,63 +1,116 @@
 """A linear layer on the n-grams of a text: what a bag of words can tell, beside the encoder.
 
-Shapes: B texts, W windows of them, S longest window, F different n-grams of all texts, K labels.
+Shapes: B texts, W windows of them, S longest window, F different n-grams of all texts, U n-grams that are known, K
+labels.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.nn.functional import dropout
+LONGEST = 64
+"""Pieces of an n-gram at most."""
 
-MOST_WEIGHTS = 2_600_000
-"""Buckets times labels at most."""
 
-MOST_BUCKETS = 1 << 17
+class Ngrams(NamedTuple):
+    """The different n-grams of some texts, text by text."""
 
-SCALE = 4.0
-"""Length of a text's feature vector: the larger, the faster the weights act at a given learning rate."""
+    texts: Tensor
+    """(F,) int64: whose, ascending."""
+    which: Tensor
+    """(F,) int64: a name, or a place in the table of those that are known."""
+    counts: Tensor
+    """(F,) int64: how often the text has it."""
+
+
+def named_ngrams(pieces: Tensor, lengths: Tensor, owners: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Text and name of each n-gram, as often as it occurs.
+
+    A name is a number that no other n-gram has, but for an accident of one in 2^62; it is odd for a single piece. A
+    mark begins each window, EOS ends it.
+
+    Args:
+        pieces: (W, S) padded windows.
+        lengths: (W,) pieces of each, EOS included.
+        owners: (W,) text of each window.
+        longest: N-grams of 1 to this many pieces.
+
+    Returns:
+        Two of some common length, int64.
+    """
+    real = torch.arange(pieces.shape[1] + 1, device=pieces.device) <= lengths[:, None]  # (W, S + 1)
+    marked = F.pad(pieces + 1, (1, 0))
+    texts, names, code = [], [], torch.zeros_like(marked)
+    for n in range(min(longest, marked.shape[1])):  # a text has no longer n-grams
+        steps = marked.shape[1] - n
+        code = code[:, :steps] * 0x2545F4914F6CDD1D + marked[:, n:] + 1
+        code = code ^ (code >> 29)
+        mixed = code * 0x1B873593CC9E2D51 + n
+        mixed = (mixed ^ (mixed >> 31)) & ~1
+        texts.append(owners[:, None].expand_as(mixed)[real[:, n:]])
+        names.append((mixed + (n == 0))[real[:, n:]])
+    return torch.cat(texts), torch.cat(names)
 
 
 class NgramLayer(nn.Module):
-    """Scores of labels: the sum of a weight for each different n-gram of a text, divided by the root of their number.
+    """Scores of labels, linear in the known n-grams of a text, weighted by frequency and rarity (TF-IDF).
 
-    N-grams are hashed into buckets (Weinberger et al. 2009, arXiv:0902.2206), so there is no list of them to keep; the
-    weights begin at zero.
+    One that a text has c times has the value (1 + ln c) * rarity; the values of a text are divided by their Euclidean
+    norm. Table, rarity, weights and bias are not learned step by step with an encoder but solved for, see
+    `seq2seq.training.logistic`.
     """
 
-    def __init__(self, longest: int, labels: int, drop: float) -> None:
-        """Builds the layer.
+    names: Tensor
+    rarity: Tensor
+
+    def __init__(self, longest: int, known: int, labels: int) -> None:
+        """Builds the layer, all zero.
 
         Args:
             longest: N-grams of 1 to this many pieces.
+            known: U.
             labels: K.
-            drop: Probability that an n-gram is left out in training.
         """
         super().__init__()
-        buckets = 1 << max((MOST_WEIGHTS // labels).bit_length() - 1, 8)
-        self.longest, self.drop, self.buckets = longest, drop, min(buckets, MOST_BUCKETS)
-        self.weight = nn.Parameter(torch.zeros(self.buckets, labels))
+        self.longest = longest
+        self.register_buffer("names", torch.zeros(known, dtype=torch.int64))  # ascending
+        self.register_buffer("rarity", torch.zeros(known))
+        self.weight = nn.Parameter(torch.zeros(known, labels), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
 
-    def features(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-        """Text (F,), ascending, and bucket (F,) of each different n-gram; a mark begins each window, EOS ends it."""
-        real = torch.arange(pieces.shape[1] + 1, device=pieces.device) <= lengths[:, None]  # (W, S + 1)
-        marked = F.pad(pieces + 1, (1, 0))
-        keys, code = [], torch.zeros_like(marked)
-        for n in range(min(self.longest, marked.shape[1])):  # a text has no longer n-grams
-            steps = marked.shape[1] - n
-            code = code[:, :steps] * 1_000_003 + marked[:, n:] + 1
-            mixed = (code ^ (code >> 29)) * 0x1B873593 + n
-            bucket = ((mixed ^ (mixed >> 31)) & 0x7FFFFFFF) % self.buckets
-            keys.append((owners[:, None] * self.buckets + bucket)[real[:, n:]])
-        found = torch.unique(torch.cat(keys))
-        return found // self.buckets, found % self.buckets
+    def known(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> Ngrams:
+        """The known n-grams of texts, `which` in the table; see `named_ngrams`."""
+        texts, names = named_ngrams(pieces, lengths, owners, self.longest)
+        places = torch.searchsorted(self.names, names).clamp_(max=len(self.names) - 1)
+        found = self.names[places] == names
+        keys, counts = torch.unique(texts[found] * len(self.names) + places[found], return_counts=True)
+        return Ngrams(keys // len(self.names), keys % len(self.names), counts)
+
+    def values(self, ngrams: Ngrams, texts: int) -> Tensor:
+        """(F,) the value of each n-gram of so many texts."""
+        values = (1 + ngrams.counts.to(self.rarity.dtype).log()) * self.rarity[ngrams.which]
+        squares = values.new_zeros(texts).index_add_(0, ngrams.texts, values * values)
+        return values / squares.sqrt()[ngrams.texts]
 
     def forward(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> Tensor:
-        """Scores (B, K) of texts whose windows are pieces (W, S), padded, of some lengths (W,) and owners (W,)."""
-        texts, buckets = self.features(pieces, lengths, owners)
-        counts = torch.bincount(texts)
-        offsets = counts.cumsum(0) - counts
-        weights = dropout(SCALE / counts.to(self.weight.dtype).sqrt()[texts], self.drop, self.training)
-        return F.embedding_bag(buckets, self.weight, offsets, mode="sum", per_sample_weights=weights)
+        """Scores (B, K) of texts as in `named_ngrams`."""
+        ngrams, texts = self.known(pieces, lengths, owners), int(owners[-1]) + 1
+        return sums(ngrams.texts, texts, ngrams.which, self.values(ngrams, texts), self.weight) + self.bias
+
+
+def sums(rows: Tensor, count: int, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+    """(count, N): a sparse matrix times a dense one (M, N).
+
+    Args:
+        rows: (F,) row of each entry, ascending.
+        count: Rows.
+        columns: (F,) its column, less than M.
+        values: (F,) itself.
+        dense: (M, N).
+    """
+    entries = torch.bincount(rows, minlength=count)
+    return F.embedding_bag(columns, dense, entries.cumsum(0) - entries, mode="sum", per_sample_weights=values)

@@ -22,6 +22,7 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     best: float | None = None
+    measured: bool = True  # there is something to validate on; if not, the last model counts as the best
     best_step: int = 0
     bad_validations: int = 0  # since the best one
     stale_validations: int = 0  # since the best one or the last reduction of the learning rate
@@ -62,10 +63,10 @@ def restored(kind: type[T], values: Any) -> T:
         ModelDirectoryError: It holds something else.
     """
     kinds: dict[str, tuple[type, ...]]
-    kinds = {"int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
+    kinds = {"int": (int,), "bool": (bool,), "float": (int, float), "float | None": (int, float, type(None))}
     known = {f.name: kinds[str(f.type)] for f in dataclasses.fields(kind) if f.name != "start"}  # type: ignore[arg-type]
     good = isinstance(values, dict) and all(
-        name in known and isinstance(value, known[name]) and not isinstance(value, bool)
+        name in known and isinstance(value, known[name]) and isinstance(value, bool) == (bool in known[name])
         for name, value in values.items()
     )
     if not good:

@@ -65,7 +65,10 @@ class Task(Protocol):
         """The inverse of `place`, in a run that goes on."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores of a model in evaluation mode, all processes working together; prints samples itself."""
+        """Scores of a model in evaluation mode, all processes working together; prints samples itself.
+
+        None at all where there is nothing to validate on; the last model is kept then.
+        """
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Writes the best model so far."""
@@ -295,7 +298,11 @@ class Trainer:
         progress, metric = self.progress, self.training.validation_metric
         with self.averaged():
             scores = self.world.word(self.task.validate(self.model))
-            score = -scores["loss"] if metric == "loss" else scores[metric]
+            progress.measured = bool(scores)
+            if scores:
+                score = -scores["loss"] if metric == "loss" else scores[metric]
+            else:  # there is nothing to validate on: the last model is the one to keep
+                score = float(progress.step)
             best = math.isfinite(score) and (progress.best is None or score > progress.best)
             if best:
                 progress.best, progress.best_step = score, progress.step
@@ -312,7 +319,8 @@ class Trainer:
                 progress.stale_validations = 0
         self._write({"valid": scores, "best": best})
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        self.say(f"step {progress.step}, epoch {progress.epoch}: {shown}{'  (best so far)' if best else ''}")
+        if scores:
+            self.say(f"step {progress.step}, epoch {progress.epoch}: {shown}{'  (best so far)' if best else ''}")
         progress.validated_step = progress.step
         self.window = Window()
         self.save_state()

@@ -1,0 +1,104 @@
+"""Logistic regression on the n-grams of the training texts, to its optimum.
+
+The problem is convex, so there is a best answer, found in seconds; steps on mini-batches beside the encoder's for some
+epochs stay points of accuracy behind it (figures: dev/LOG.md).
+
+Legend: N texts, F different n-grams of all of them, U n-grams that are known, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from seq2seq.nn.classifier import label_loss
+from seq2seq.nn.ngrams import NgramLayer, Ngrams, named_ngrams, sums
+from seq2seq.text.labels import LabelledBatch
+
+MOST_NGRAMS = 10_000_000
+"""Different n-grams a text, of all texts together, that are held in memory; the texts after them have no part."""
+
+MOST_WEIGHTS = 8_000_000
+"""Known n-grams times labels at most: those of the most texts."""
+
+LEAST_TEXTS = 2
+"""An n-gram of two pieces or more is known when so many training texts have it; a single piece always."""
+
+ITERATIONS, HISTORY, TOLERANCE, SEARCH = 200, 10, 1e-3, "strong_wolfe"
+"""Of L-BFGS; the tolerance is of the largest entry of the gradient, in nats."""
+
+
+def solved(
+    longest: int, labels: int, batches: Iterable[LabelledBatch], penalty: float, label_weights: Tensor | None = None
+) -> NgramLayer:
+    """A layer with rarity from the texts, and the weights W and the bias b that have the least
+
+        sum over texts of cross-entropy(x W + b, label) + penalty / 2 * ||W||^2,
+
+    the objective of scikit-learn's LogisticRegression with C = 1 / penalty, found by L-BFGS from zero. Rarity is
+    1 + ln((1 + N) / (1 + texts with the n-gram)), as in its TfidfVectorizer. A text with several labels or none (labels
+    of shape (B, K)) has a question of yes or no for each.
+
+    Args:
+        longest: N-grams of 1 to this many pieces.
+        labels: K.
+        batches: All training texts, in any order; read once.
+        penalty: Above 0.
+        label_weights: (K,) factors of the labels' losses.
+    """  # fmt: skip
+    ngrams, targets = _gathered(longest, batches)
+    names, places, seen = torch.unique(ngrams.which, return_inverse=True, return_counts=True)
+    kept = ((names & 1) == 1) | (seen >= LEAST_TEXTS)
+    most = max(MOST_WEIGHTS // labels, 1)
+    if int(kept.sum()) > most:
+        order = torch.argsort(torch.where(kept, seen, 0), descending=True, stable=True)
+        kept = torch.zeros_like(kept).index_fill_(0, order[:most], True)
+    own = kept[places]
+    ngrams = Ngrams(ngrams.texts[own], (kept.cumsum(0) - 1)[places[own]], ngrams.counts[own])
+    layer = NgramLayer(longest, int(kept.sum()), labels)
+    layer.names.copy_(names[kept])
+    layer.rarity.copy_(1 + torch.log((1 + len(targets)) / (1 + seen[kept].double())))
+    _minimize(layer, ngrams, targets, penalty, label_weights)
+    return layer
+
+
+def _gathered(longest: int, batches: Iterable[LabelledBatch]) -> tuple[Ngrams, Tensor]:
+    """The different n-grams of all texts, by name, as if the texts were one batch; and the labels."""
+    found, labels, texts, held = [], [], 0, 0
+    for batch in batches:
+        owners, names = named_ngrams(batch.pieces, batch.lengths, batch.owners, longest)
+        different, places = torch.unique(names, return_inverse=True)
+        keys, counts = torch.unique(owners * len(different) + places, return_counts=True)
+        found.append(Ngrams(keys // len(different) + texts, different[keys % len(different)], counts))
+        labels.append(batch.labels)
+        texts, held = texts + len(batch.labels), held + len(keys)
+        if held >= MOST_NGRAMS:
+            break
+    return Ngrams(*map(torch.cat, zip(*found, strict=True))), torch.cat(labels)
+
+
+def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float, label_weights: Tensor | None) -> None:
+    """Puts the optimum into weight and bias."""
+    weight, bias, texts = layer.weight, layer.bias, len(targets)
+    values = layer.values(ngrams, texts)
+    by_name = torch.argsort(ngrams.which, stable=True)
+    transposed = ngrams.which[by_name], len(weight), ngrams.texts[by_name], values[by_name]
+
+    def objective() -> Tensor:
+        scores = sums(ngrams.texts, texts, ngrams.which, values, weight) + bias
+        with torch.enable_grad():
+            loss = label_loss(scores.requires_grad_(), targets, label_weights)
+        (residuals,) = torch.autograd.grad(loss, scores)
+        # the gradient of all weights is one sparse product, where autograd would add to them n-gram by n-gram
+        weight.grad = sums(*transposed, residuals).add_(weight, alpha=penalty)
+        bias.grad = residuals.sum(0)
+        return loss.detach() + penalty / 2 * weight.square().sum()
+
+    with torch.no_grad():
+        optimizer = torch.optim.LBFGS(
+            [weight, bias], max_iter=ITERATIONS, history_size=HISTORY, tolerance_grad=TOLERANCE, line_search_fn=SEARCH
+        )
+        optimizer.step(objective)
+    weight.grad = bias.grad = None

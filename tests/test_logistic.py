@@ -1,0 +1,103 @@
+"""The solved layer against scikit-learn's TF-IDF and logistic regression, and against its own optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seq2seq.nn.classifier import label_loss
+from seq2seq.text.labels import LabelledBatch
+from seq2seq.training import logistic
+from seq2seq.training.logistic import solved
+
+
+def examples(texts: int, several: bool = False) -> list[LabelledBatch]:
+    """Batches of 7 texts whose label is told by some pieces, with noise."""
+    random = np.random.default_rng(1)
+    batches = []
+    for start in range(0, texts, 7):
+        count = min(7, texts - start)
+        lengths = random.integers(2, 9, count)
+        labels = random.integers(0, 3, count)
+        pieces = random.integers(8, 40, (count, lengths.max()))
+        for row, label in enumerate(labels):
+            if random.random() < 0.8:
+                pieces[row, random.integers(lengths[row])] = 4 + label
+        pieces[np.arange(count), lengths - 1] = 3
+        pieces[np.arange(lengths.max()) >= lengths[:, None]] = 0
+        chosen = np.eye(3, dtype=np.float32)[labels] if several else labels
+        if several:
+            chosen[:, 2] = random.random(count) < 0.5
+        batches.append(LabelledBatch(*map(torch.from_numpy, (pieces, lengths, np.arange(count), chosen))))
+    return batches
+
+
+def scores(layer, batches: list[LabelledBatch]) -> torch.Tensor:
+    return torch.cat([layer(batch.pieces, batch.lengths, batch.owners) for batch in batches])
+
+
+def test_equals_scikit_learn():
+    """The same probabilities; there the n-grams are words joined by spaces, a mark before each text."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'seq2seq[bench]')")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    batches = examples(200)
+    texts = [
+        " ".join(["mark", *map(str, row[:length].tolist())])
+        for batch in batches
+        for row, length in zip(batch.pieces, batch.lengths.tolist(), strict=True)
+    ]
+    labels = torch.cat([batch.labels for batch in batches]).numpy()
+    shape = {"ngram_range": (1, 3), "sublinear_tf": True, "token_pattern": r"\S+"}
+    counted = TfidfVectorizer(**shape).fit(texts).vocabulary_
+    seen = {gram: sum(f" {gram} " in f" {text} " for text in texts) for gram in counted}
+    known = sorted(gram for gram in counted if " " not in gram or seen[gram] >= 2)
+    features = TfidfVectorizer(vocabulary=known, **shape).fit_transform(texts)
+    model = LogisticRegression(C=20, max_iter=5000, tol=1e-8).fit(features, labels)
+
+    layer = solved(3, 3, batches, penalty=1 / 20)
+    assert len(layer.names) == len(known)
+    p = torch.softmax(scores(layer, batches), -1)
+    np.testing.assert_allclose(p, model.predict_proba(features), atol=2e-3)
+    assert (p.argmax(1).numpy() == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 4.0, 0.5])])
+def test_nothing_near_is_better(several, weights):
+    batches = examples(60, several)
+    labels = torch.cat([batch.labels for batch in batches])
+    layer = solved(2, 3, batches, 0.1, weights)
+
+    def objective() -> float:
+        loss = label_loss(scores(layer, batches).double(), labels, None if weights is None else weights.double())
+        return float(loss + 0.05 * layer.weight.double().square().sum())
+
+    best = objective()
+    start = label_loss(torch.zeros(60, 3), labels, weights)
+    assert best < 0.9 * start and not layer.weight.requires_grad
+    torch.manual_seed(1)
+    for parameter in (layer.weight, layer.bias):
+        for _ in range(5):
+            moved = torch.randn_like(parameter) * 0.01
+            for sign in (1, -2):
+                parameter.data.add_(moved, alpha=sign)
+                assert objective() > best - 1e-4
+            parameter.data.add_(moved)
+
+
+def test_bounds_of_memory(monkeypatch):
+    """With few weights allowed the n-grams of the most texts stay; with few n-grams held the later texts are left."""
+    batches = examples(100)
+    whole = solved(2, 3, batches, 0.1)
+    monkeypatch.setattr(logistic, "MOST_WEIGHTS", 30)
+    few = solved(2, 3, batches, 0.1)
+    rare = whole.rarity.sort()[0]
+    assert len(few.names) == 10 and set(few.names.tolist()) < set(whole.names.tolist())
+    torch.testing.assert_close(few.rarity.sort()[0], rare[:10])
+    monkeypatch.setattr(logistic, "MOST_NGRAMS", 1)
+    read = iter(batches)
+    solved(2, 3, read, 0.1)
+    assert len(list(read)) == len(batches) - 1
