@@ -377,7 +377,7 @@ class ClassifierConfig(EncoderConfig):
     ngrams: int = 3
     """Beside the encoder, logistic regression on n-grams of up to this many pieces; the two are averaged. 0: none."""
     ngram_penalty: float = 0.01
-    """L2 penalty of that regression's weights: 1 / C of scikit-learn's, whatever the number of texts."""
+    """L2 penalty of that regression's weights: 1 / C of scikit-learn's (2 / C where there are two labels)."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,24 @@ def test_no_text_is_held_out(data, tmp_path, capsys):
     assert train(data, tmp_path / "b", *options, "--resume") == 0
     whole, resumed = load_model(tmp_path / "m").tensors, load_model(tmp_path / "b").tensors
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    # held out after all: what is measured counts for more than what was not
+    assert train(data, tmp_path / "m", *options[2:], "--max-steps", "8", "--resume", "--valid-share", "0.1") == 0
+    assert json.loads((tmp_path / "m" / "metrics.json").read_text())["valid"].keys() >= {"accuracy"}
+    assert "best accuracy" in capsys.readouterr().out
+
+
+def test_more_text_when_going_on(data, tmp_path):
+    """The n-grams stay those of the beginning."""
+    grown = tmp_path / "grown"
+    grown.mkdir()
+    (grown / "train.tsv").write_text((data / "train.tsv").read_text())
+    assert train(grown, tmp_path / "m", "--max-steps", "2", "--validate-every", "2") == 0
+    before = load_model(tmp_path / "m").tensors
+    with open(grown / "train.tsv", "a") as file:
+        file.write("cat\tan entirely new kind of cat\n" * 9)
+    assert train(grown, tmp_path / "m", "--max-steps", "4", "--validate-every", "2", "--resume") == 0
+    after = load_model(tmp_path / "m").tensors
+    assert torch.equal(before["ngrams.weight"], after["ngrams.weight"]) and len(before["ngrams.names"])
 
 
 def test_resumed_training_equals_unbroken(data, tmp_path):

@@ -363,11 +363,12 @@ def write_translator(directory: Path) -> Path:
 def write_classifier(directory: Path) -> Path:
     """The same of a classifier."""
     tokenizer = Tokenizer.train(TEXT * 5, TokenizerConfig(vocab_size=330, normalization="identity"), 1)
-    sizes = {"embedding_size": 4, "encoder_size": 4, "ngrams": 0}
-    model = ClassificationModel(ClassifierConfig(**sizes), tokenizer.vocab_size, 2)  # type: ignore[arg-type]
+    sizes = {"embedding_size": 4, "encoder_size": 4, "ngrams": 2}
+    model = ClassificationModel(ClassifierConfig(**sizes), tokenizer.vocab_size, 2, known_ngrams=5)  # type: ignore[arg-type]
     columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
     config = {"task": "classification", "labels": ["a", "b"], "several": False, "separator": "", "model": sizes,
-              "limits": {"max_length": 50, "long_texts": "windows", "max_windows": 3}, "options": columns}  # fmt: skip
+              "limits": {"max_length": 50, "long_texts": "windows", "max_windows": 3}, "options": columns,
+              "known_ngrams": 5}  # fmt: skip
     start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return directory

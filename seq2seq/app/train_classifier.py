@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.card import model_card
 from seq2seq.inference.classification import classification_report
 from seq2seq.inference.classifier import decide
-from seq2seq.inference.loading import describe_translator, load_translator
+from seq2seq.inference.loading import check_ngrams, describe_translator, load_translator
 from seq2seq.nn.classifier import ClassificationModel
+from seq2seq.nn.ngrams import NgramLayer
 from seq2seq.text.batching import batch_order
 from seq2seq.text.labels import (
     LabelledBatch,
@@ -178,13 +180,9 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     examples, tokenizer = world.in_turn(lambda: prepare_examples(config, run.resumed, start))
     config = _long_enough(config, len(ClassificationTask(config, examples, run.device).order(0)))
     run = run._replace(config=config)
-    model = build_classifier(config, examples, tokenizer, start)
     task = ClassificationTask(config, examples, run.device, world)
-    if config.model.ngrams > 0:
-        batches = filter(None, examples.train.batches(task.order(0)))
-        model.ngrams = solved(
-            config.model.ngrams, len(examples.labels), batches, config.model.ngram_penalty, model.label_weights
-        )
+    model = build_classifier(config, examples, tokenizer, start)
+    model.ngrams = _ngram_layer(run, task, model.label_weights)
     model = model.to(run.device)
     optimization = config.optimization
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
@@ -199,6 +197,27 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
     }
     run.train(model, task, described, (tokenizer, tokenizer), layers)
+
+
+def _ngram_layer(run: Run, task: ClassificationTask, weights: Tensor | None) -> NgramLayer | None:
+    """The layer on n-grams, solved for; empty where a checkpoint will fill it.
+
+    Raises:
+        ModelDirectoryError: The run that goes on is of an earlier version, whose n-grams were others.
+    """
+    config, examples = task.config.model, task.examples
+    if run.resumed is not None and checkpoint.last_step(run.resumed) is not None:
+        saved = checkpoint.read_config(run.resumed)
+        check_ngrams(run.resumed, saved)
+        return NgramLayer(config.ngrams, saved["known_ngrams"], len(examples.labels)) if config.ngrams else None
+    if not config.ngrams:
+        return None
+    start = time.perf_counter()
+    batches = filter(None, examples.train.batches(task.order(0)))
+    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights)
+    share = "" if texts == len(examples.train) else f" ({texts:,} texts, for want of memory)"
+    say(f"n-grams: {len(layer.names):,} known, solved for in {time.perf_counter() - start:.1f} s{share}")
+    return layer
 
 
 def _with_sizes(config: TrainClassifierConfig) -> TrainClassifierConfig:

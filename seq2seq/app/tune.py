@@ -125,9 +125,8 @@ def run_trial(trial: Any, ranges: list[Range], options: argparse.Namespace, argu
                     seen += 1
                     score = line["valid"].get(options.metric)
                     if score is None:
-                        raise ConfigError(
-                            f"--metric {options.metric}: this training reports {', '.join(line['valid'])}"
-                        )
+                        reported = ", ".join(line["valid"]) or "nothing, for no text is held out"
+                        raise ConfigError(f"--metric {options.metric}: this training reports {reported}")
                     best = score if best is None else (min if options.metric in SMALLER_IS_BETTER else max)(best, score)
                     trial.report(score, seen)
                     if trial.should_prune():

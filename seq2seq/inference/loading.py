@@ -109,8 +109,7 @@ def load_classifier(path: str | Path, device: torch.device) -> LoadedClassifier:
     config = read_config(directory)
     _check_task(directory, config, "classification", "; give one that `train-classifier` has written")
     _complete(config, _BEFORE)
-    if "dropout_ngrams" in _value(directory, config, "model", dict):
-        raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
+    check_ngrams(directory, config)
     options = _sizes(directory, ClassifierConfig, config)
     labels = _value(directory, config, "labels", list)
     if not labels or len(set(map(str, labels))) < len(labels):
@@ -132,6 +131,20 @@ def load_classifier(path: str | Path, device: torch.device) -> LoadedClassifier:
     sizes = tokenizer.vocab_size, len(labels), several
     model = _filled(directory, lambda: ClassificationModel(options, *sizes, known_ngrams=known))
     return LoadedClassifier(model.to(device), tokenizer, labels, limits, config)
+
+
+def check_ngrams(directory: Path, config: dict[str, Any]) -> None:
+    """Gives a classifier of an earlier version, where n-grams were others, what it lacks if it has none.
+
+    Raises:
+        ModelDirectoryError: It has some.
+    """
+    model = _value(directory, config, "model", dict)
+    if model.pop("dropout_ngrams", None) is None:
+        return
+    if model.get("ngrams") != 0:
+        raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
+    config["known_ngrams"] = 0
 
 
 def _check_task(directory: Path, config: dict[str, Any], expected: str, advice: str) -> None:

@@ -131,9 +131,9 @@ class ClassificationModel(nn.Module):
         self.encoder = Encoder(config)
         self.pooling = Pooling(config)
         self.head = nn.Linear(self.pooling.size, labels)
-        self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels) if known_ngrams > 0 else None
         self.register_buffer("label_weights", label_weights, persistent=False)
         initialize(self, config)
+        self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels) if known_ngrams > 0 else None
 
     def logits(self, batch: LabelledBatch) -> Tensor:
         """Scores (B, K): the encoder's, or those whose probabilities are the mean of the encoder's and the n-grams'."""

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 LONGEST = 64
 """Pieces of an n-gram at most."""
 
+TINY = 1e-30
+"""Far below the squared norm of any text with an n-gram of some rarity; without any, values are zero."""
+
 
 class Ngrams(NamedTuple):
     """The different n-grams of some texts, text by text."""
@@ -64,9 +67,6 @@ class NgramLayer(nn.Module):
     `seq2seq.training.logistic`.
     """
 
-    names: Tensor
-    rarity: Tensor
-
     def __init__(self, longest: int, known: int, labels: int) -> None:
         """Builds the layer, all zero.
 
@@ -77,8 +77,9 @@ class NgramLayer(nn.Module):
         """
         super().__init__()
         self.longest = longest
-        self.register_buffer("names", torch.zeros(known, dtype=torch.int64))  # ascending
-        self.register_buffer("rarity", torch.zeros(known))
+        # none is a buffer: those would be sent from process to process at every step
+        self.names = nn.Parameter(torch.zeros(known, dtype=torch.int64), requires_grad=False)  # ascending
+        self.rarity = nn.Parameter(torch.zeros(known), requires_grad=False)
         self.weight = nn.Parameter(torch.zeros(known, labels), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
 
@@ -94,7 +95,7 @@ class NgramLayer(nn.Module):
         """(F,) the value of each n-gram of so many texts."""
         values = (1 + ngrams.counts.to(self.rarity.dtype).log()) * self.rarity[ngrams.which]
         squares = values.new_zeros(texts).index_add_(0, ngrams.texts, values * values)
-        return values / squares.sqrt()[ngrams.texts]
+        return values / squares.clamp_(min=TINY).sqrt()[ngrams.texts]
 
     def forward(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> Tensor:
         """Scores (B, K) of texts as in `named_ngrams`."""

@@ -1,7 +1,7 @@
-"""Logistic regression on the n-grams of the training texts, to its optimum.
+"""Logistic regression on the n-grams of the training texts.
 
-The problem is convex, so there is a best answer, found in seconds; steps on mini-batches beside the encoder's for some
-epochs stay points of accuracy behind it (figures: dev/LOG.md).
+The problem is convex, so it has a best answer, which is found from any start; steps on mini-batches beside the
+encoder's for some epochs stay points of accuracy behind it (figures: dev/LOG.md).
 
 Legend: N texts, F different n-grams of all of them, U n-grams that are known, K labels.
 """
@@ -20,24 +20,28 @@ from seq2seq.text.labels import LabelledBatch
 MOST_NGRAMS = 10_000_000
 """Different n-grams a text, of all texts together, that are held in memory; the texts after them have no part."""
 
+MOST_PRODUCTS = 1_000_000_000
+"""Those n-grams times labels at most, for an iteration takes that many products twice."""
+
 MOST_WEIGHTS = 8_000_000
 """Known n-grams times labels at most: those of the most texts."""
 
 LEAST_TEXTS = 2
 """An n-gram of two pieces or more is known when so many training texts have it; a single piece always."""
 
-ITERATIONS, HISTORY, TOLERANCE, SEARCH = 200, 10, 1e-3, "strong_wolfe"
-"""Of L-BFGS; the tolerance is of the largest entry of the gradient, in nats."""
+ITERATIONS, HISTORY, TOLERANCE, SEARCH = 200, 10, 1e-4, "strong_wolfe"
+"""Of L-BFGS; the tolerance is of the gradient's largest entry, in nats a text, and scikit-learn's."""
 
 
 def solved(
     longest: int, labels: int, batches: Iterable[LabelledBatch], penalty: float, label_weights: Tensor | None = None
-) -> NgramLayer:
+) -> tuple[NgramLayer, int]:
     """A layer with rarity from the texts, and the weights W and the bias b that have the least
 
         sum over texts of cross-entropy(x W + b, label) + penalty / 2 * ||W||^2,
 
-    the objective of scikit-learn's LogisticRegression with C = 1 / penalty, found by L-BFGS from zero. Rarity is
+    the objective of scikit-learn's LogisticRegression with C = 1 / penalty (for two labels, which have one row of
+    weights there and two here, 2 / penalty), by L-BFGS from zero until the gradient is as small as there. Rarity is
     1 + ln((1 + N) / (1 + texts with the n-gram)), as in its TfidfVectorizer. A text with several labels or none (labels
     of shape (B, K)) has a question of yes or no for each.
 
@@ -47,8 +51,11 @@ def solved(
         batches: All training texts, in any order; read once.
         penalty: Above 0.
         label_weights: (K,) factors of the labels' losses.
+
+    Returns:
+        The layer, and the number of texts that had a part.
     """  # fmt: skip
-    ngrams, targets = _gathered(longest, batches)
+    ngrams, targets = _gathered(longest, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
     names, places, seen = torch.unique(ngrams.which, return_inverse=True, return_counts=True)
     kept = ((names & 1) == 1) | (seen >= LEAST_TEXTS)
     most = max(MOST_WEIGHTS // labels, 1)
@@ -61,10 +68,10 @@ def solved(
     layer.names.copy_(names[kept])
     layer.rarity.copy_(1 + torch.log((1 + len(targets)) / (1 + seen[kept].double())))
     _minimize(layer, ngrams, targets, penalty, label_weights)
-    return layer
+    return layer, len(targets)
 
 
-def _gathered(longest: int, batches: Iterable[LabelledBatch]) -> tuple[Ngrams, Tensor]:
+def _gathered(longest: int, batches: Iterable[LabelledBatch], most: int) -> tuple[Ngrams, Tensor]:
     """The different n-grams of all texts, by name, as if the texts were one batch; and the labels."""
     found, labels, texts, held = [], [], 0, 0
     for batch in batches:
@@ -74,7 +81,7 @@ def _gathered(longest: int, batches: Iterable[LabelledBatch]) -> tuple[Ngrams, T
         found.append(Ngrams(keys // len(different) + texts, different[keys % len(different)], counts))
         labels.append(batch.labels)
         texts, held = texts + len(batch.labels), held + len(keys)
-        if held >= MOST_NGRAMS:
+        if held >= most:
             break
     return Ngrams(*map(torch.cat, zip(*found, strict=True))), torch.cat(labels)
 
@@ -98,7 +105,12 @@ def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float
 
     with torch.no_grad():
         optimizer = torch.optim.LBFGS(
-            [weight, bias], max_iter=ITERATIONS, history_size=HISTORY, tolerance_grad=TOLERANCE, line_search_fn=SEARCH
+            [weight, bias],
+            max_iter=ITERATIONS,
+            max_eval=2 * ITERATIONS,
+            history_size=HISTORY,
+            tolerance_grad=TOLERANCE * texts,
+            line_search_fn=SEARCH,
         )
         optimizer.step(objective)
     weight.grad = bias.grad = None

@@ -22,7 +22,7 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     best: float | None = None
-    measured: bool = True  # there is something to validate on; if not, the last model counts as the best
+    measured: bool = True  # there is something to validate on; if not, the last model is kept, without a score
     best_step: int = 0
     bad_validations: int = 0  # since the best one
     stale_validations: int = 0  # since the best one or the last reduction of the learning rate

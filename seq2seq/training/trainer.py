@@ -131,7 +131,7 @@ class Trainer:
             if progress.validated_step != progress.step:
                 self._validate()
         self.log.close()
-        if progress.best is None:
+        if progress.measured and progress.best is None:
             raise self.world.failure(
                 f"no validation gave a finite {training.validation_metric}, so no model was written; lower "
                 "--learning-rate, or try --precision float32"
@@ -301,9 +301,9 @@ class Trainer:
             progress.measured = bool(scores)
             if scores:
                 score = -scores["loss"] if metric == "loss" else scores[metric]
-            else:  # there is nothing to validate on: the last model is the one to keep
-                score = float(progress.step)
-            best = math.isfinite(score) and (progress.best is None or score > progress.best)
+                best = math.isfinite(score) and (progress.best is None or score > progress.best)
+            else:  # nothing to validate on: the last model is the one to keep, and any that is measured later is better
+                score, best = None, True
             if best:
                 progress.best, progress.best_step = score, progress.step
                 progress.bad_validations = progress.stale_validations = 0
