@@ -8,10 +8,13 @@ from conftest import TINY
 
 from seq2seq import Translator
 from seq2seq.app.cli import main
-from seq2seq.config import ModelConfig, SearchConfig
+from seq2seq.config import ClassifierConfig, ModelConfig, SearchConfig
 from seq2seq.inference.search import search
+from seq2seq.nn.classifier import ClassificationModel
+from seq2seq.nn.ngrams import named_ngrams
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
+from seq2seq.text.labels import LabelledBatch
 
 pytestmark = pytest.mark.gpu
 
@@ -56,6 +59,23 @@ class TestModel:
         for ours, theirs in zip(*found, strict=True):
             assert [h.ids for h in ours] == [h.ids for h in theirs]
             assert [h.log_prob for h in ours] == pytest.approx([h.log_prob for h in theirs], rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_classifier(dtype: torch.dtype) -> None:
+    """Windows, n-grams and pooling: the same scores."""
+    torch.manual_seed(0)
+    config = ClassifierConfig(embedding_size=8, encoder_size=8, ngrams=2)
+    pieces, lengths, owners = torch.randint(4, 30, (4, 6)), torch.tensor([6, 3, 1, 4]), torch.tensor([0, 1, 1, 2])
+    names = named_ngrams(pieces, lengths, owners, 2)[1].unique()
+    model = ClassificationModel(config, 30, 3, known_ngrams=len(names)).to(dtype).eval()
+    assert model.ngrams is not None
+    model.ngrams.names.copy_(names)
+    for parameter in (model.ngrams.rarity, model.ngrams.weight, model.ngrams.bias):
+        torch.nn.init.uniform_(parameter)
+    batch = LabelledBatch(pieces, lengths, owners, torch.tensor([0, 1, 2]))
+    expected = model.logits(batch)
+    torch.testing.assert_close(model.cuda().logits(batch.to("cuda")).cpu(), expected)
 
 
 def test_command(small_corpus, tmp_path) -> None:
