@@ -41,8 +41,8 @@ def test_a_name_for_each_different_ngram(longest):
 
 
 def test_no_two_of_many_ngrams_have_one_name():
-    ids = torch.randint(4, 32_000, (1, 300_000))
-    names = named_ngrams(ids, torch.tensor([300_000]), torch.tensor([0]), 3)[1]
+    ids = torch.randint(4, 32_000, (1, 100_000))
+    names = named_ngrams(ids, torch.tensor([100_000]), torch.tensor([0]), 3)[1]
     pairs, triples = ({tuple(gram) for gram in ids.unfold(1, n, 1)[0].tolist()} for n in (2, 3))
     with_mark = 1 + 1 + 1  # alone, before a piece, before two
     assert len(names.unique()) == with_mark + len(ids.unique()) + len(pairs) + len(triples)
