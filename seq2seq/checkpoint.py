@@ -228,8 +228,8 @@ def read_weights(
     tensors = read_tensors(path)
     for name, tensor in tensors.items():
         integers = str(tensor.dtype) == "torch.int64"
-        right = integers != tensor.is_floating_point() if whole is None else integers == (name in whole)
-        if not (right and (integers or (tensor.is_floating_point() and bool(tensor.float().isfinite().all())))):
+        misplaced = whole is not None and integers != (name in whole)
+        if misplaced or not (integers or (tensor.is_floating_point() and bool(tensor.float().isfinite().all()))):
             raise ModelDirectoryError(f"{path} is damaged ({name} holds {tensor.dtype}, or what is no number)")
         tensors[name] = tensor if integers else tensor.float()
     return tensors

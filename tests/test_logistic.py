@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +72,24 @@ def test_equals_scikit_learn(monkeypatch, labels):
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
     layer, _ = solved(3, labels, batches, penalty)
     np.testing.assert_allclose(torch.softmax(scores(layer, batches), -1), p, atol=2e-3)
+
+
+def test_table_and_rarity_by_a_loop():
+    """Known is every single piece, and a pair that two texts have; rarity follows from the number of these texts."""
+    batches = examples(100)
+    texts = [
+        ["mark", *row[:length].tolist()]
+        for batch in batches
+        for row, length in zip(batch.pieces, batch.lengths.tolist(), strict=True)
+    ]
+    grams = [{*text, *itertools.pairwise(text)} for text in texts]
+    seen = Counter(gram for text in grams for gram in text)
+    known = [count for gram, count in seen.items() if not isinstance(gram, tuple) or count >= 2]
+    layer, _ = solved(2, 3, batches, 0.1)
+    expected = torch.tensor([1 + math.log((1 + len(texts)) / (1 + count)) for count in known])
+    assert len(known) < len(seen)
+    torch.testing.assert_close(layer.rarity.sort()[0], expected.sort()[0])
+    assert layer.names.tolist() == sorted(set(layer.names.tolist()))
 
 
 @pytest.mark.parametrize("several", [False, True])

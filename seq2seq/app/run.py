@@ -152,10 +152,11 @@ class Run(NamedTuple):
             if told is None:
                 raise
             raise told from error
-        found = f"best {training.validation_metric} {abs(progress.best or 0):.2f} at step {progress.best_step}; "
+        found = ""
+        if progress.best is not None:
+            found = f"best {training.validation_metric} {abs(progress.best):.2f} at step {progress.best_step}; "
         say(
-            f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; "
-            f"{found if progress.measured else ''}the model is in {directory}"
+            f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; {found}the model is in {directory}"
             + (f"; {progress.skipped} steps skipped, their loss or gradient was not finite" if progress.skipped else "")
         )
 

@@ -59,6 +59,12 @@ def named_ngrams(pieces: Tensor, lengths: Tensor, owners: Tensor, longest: int) 
     return torch.cat(texts), torch.cat(names)
 
 
+def counted(texts: Tensor, which: Tensor, size: int) -> Ngrams:
+    """The different n-grams of each text, from text and number (less than `size`) of each one that occurs."""
+    keys, counts = torch.unique(texts * size + which, return_counts=True)
+    return Ngrams(keys // size, keys % size, counts)
+
+
 class NgramLayer(nn.Module):
     """Scores of labels, linear in the known n-grams of a text, weighted by frequency and rarity (TF-IDF).
 
@@ -88,8 +94,7 @@ class NgramLayer(nn.Module):
         texts, names = named_ngrams(pieces, lengths, owners, self.longest)
         places = torch.searchsorted(self.names, names).clamp_(max=len(self.names) - 1)
         found = self.names[places] == names
-        keys, counts = torch.unique(texts[found] * len(self.names) + places[found], return_counts=True)
-        return Ngrams(keys // len(self.names), keys % len(self.names), counts)
+        return counted(texts[found], places[found], len(self.names))
 
     def values(self, ngrams: Ngrams, texts: int) -> Tensor:
         """(F,) the value of each n-gram of so many texts."""

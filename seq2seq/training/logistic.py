@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
-from seq2seq.nn.ngrams import NgramLayer, Ngrams, named_ngrams, sums
+from seq2seq.nn.ngrams import NgramLayer, Ngrams, counted, named_ngrams, sums
 from seq2seq.text.labels import LabelledBatch
 
 MOST_NGRAMS = 10_000_000
@@ -29,7 +29,7 @@ MOST_WEIGHTS = 8_000_000
 LEAST_TEXTS = 2
 """An n-gram of two pieces or more is known when so many training texts have it; a single piece always."""
 
-ITERATIONS, HISTORY, TOLERANCE, SEARCH = 200, 10, 1e-4, "strong_wolfe"
+ITERATIONS, HISTORY, TOLERANCE = 200, 10, 1e-4
 """Of L-BFGS; the tolerance is of the gradient's largest entry, in nats a text, and scikit-learn's."""
 
 
@@ -77,10 +77,10 @@ def _gathered(longest: int, batches: Iterable[LabelledBatch], most: int) -> tupl
     for batch in batches:
         owners, names = named_ngrams(batch.pieces, batch.lengths, batch.owners, longest)
         different, places = torch.unique(names, return_inverse=True)
-        keys, counts = torch.unique(owners * len(different) + places, return_counts=True)
-        found.append(Ngrams(keys // len(different) + texts, different[keys % len(different)], counts))
+        ngrams = counted(owners + texts, places, len(different))
+        found.append(ngrams._replace(which=different[ngrams.which]))
         labels.append(batch.labels)
-        texts, held = texts + len(batch.labels), held + len(keys)
+        texts, held = texts + len(batch.labels), held + len(ngrams.which)
         if held >= most:
             break
     return Ngrams(*map(torch.cat, zip(*found, strict=True))), torch.cat(labels)
@@ -110,7 +110,7 @@ def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float
             max_eval=2 * ITERATIONS,
             history_size=HISTORY,
             tolerance_grad=TOLERANCE * texts,
-            line_search_fn=SEARCH,
+            line_search_fn="strong_wolfe",
         )
         optimizer.step(objective)
     weight.grad = bias.grad = None

@@ -22,8 +22,7 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     best: float | None = None
-    measured: bool = True  # there is something to validate on; if not, the last model is kept, without a score
-    best_step: int = 0
+    best_step: int = 0  # of the model that is kept; without anything to validate on it is the last one, and best None
     bad_validations: int = 0  # since the best one
     stale_validations: int = 0  # since the best one or the last reduction of the learning rate
     reductions: int = 0
@@ -63,10 +62,10 @@ def restored(kind: type[T], values: Any) -> T:
         ModelDirectoryError: It holds something else.
     """
     kinds: dict[str, tuple[type, ...]]
-    kinds = {"int": (int,), "bool": (bool,), "float": (int, float), "float | None": (int, float, type(None))}
+    kinds = {"int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
     known = {f.name: kinds[str(f.type)] for f in dataclasses.fields(kind) if f.name != "start"}  # type: ignore[arg-type]
     good = isinstance(values, dict) and all(
-        name in known and isinstance(value, known[name]) and isinstance(value, bool) == (bool in known[name])
+        name in known and isinstance(value, known[name]) and not isinstance(value, bool)
         for name, value in values.items()
     )
     if not good:

@@ -131,7 +131,7 @@ class Trainer:
             if progress.validated_step != progress.step:
                 self._validate()
         self.log.close()
-        if progress.measured and progress.best is None:
+        if not progress.best_step:
             raise self.world.failure(
                 f"no validation gave a finite {training.validation_metric}, so no model was written; lower "
                 "--learning-rate, or try --precision float32"
@@ -298,7 +298,6 @@ class Trainer:
         progress, metric = self.progress, self.training.validation_metric
         with self.averaged():
             scores = self.world.word(self.task.validate(self.model))
-            progress.measured = bool(scores)
             if scores:
                 score = -scores["loss"] if metric == "loss" else scores[metric]
                 best = math.isfinite(score) and (progress.best is None or score > progress.best)
@@ -318,8 +317,8 @@ class Trainer:
                 progress.reductions += 1
                 progress.stale_validations = 0
         self._write({"valid": scores, "best": best})
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         if scores:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             self.say(f"step {progress.step}, epoch {progress.epoch}: {shown}{'  (best so far)' if best else ''}")
         progress.validated_step = progress.step
         self.window = Window()
