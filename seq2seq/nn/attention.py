@@ -17,6 +17,7 @@ from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
 from seq2seq.nn.gru import ReverseTape, Tape, state_weight
+from seq2seq.nn.kernels import Attention, Kernel
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -41,12 +42,12 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor 
     return context.flatten(0, 1), weights.flatten(0, 1)
 
 
-class _AttentiveGRU(torch.autograd.Function):
-    """T decoder steps; see `attentive_gru`."""
+class _Forward:
+    """T decoder steps, and what they leave for the backward pass: products are of type `dtype`, all else as for `attentive_gru`."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
+    def __init__(
+        self,
+        dtype: torch.dtype,
         x: Tensor,
         h: Tensor,
         keys: Tensor,
@@ -60,94 +61,159 @@ class _AttentiveGRU(torch.autograd.Function):
         mask: Tensor | None,
         reset_after: bool,
         query_terms: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = product_dtype(h)
-        steps, width = x.shape[0], weight_query.shape[0]
+    ) -> None:
+        steps, self.width = x.shape[0], weight_query.shape[0]
         batch, length, _ = keys.shape
-        with torch.autocast(h.device.type, enabled=False):
-            tape = Tape(steps, h[None], None if mask is None else mask[None], dtype, reset_after)
-            size = tape.size
-            contexts = values.new_empty(steps, batch, values.shape[-1])
-            weights = keys.new_empty(steps, batch, length)
-            queries = keys.new_empty(steps, batch, width)
-            # one product gives the doubled query and the recurrent terms
-            weight_state = state_weight(weight_recurrent[None], reset_after, 2 * weight_query)[0].to(dtype)  # (P, H)
-            inner_weight = None if reset_after else weight_recurrent[2 * size :].to(dtype).t()[None]
-            from_state, from_context = weight_state.t().contiguous(), weight_context.to(dtype).t().contiguous()
-            doubled_v, bias_row, activation = (2 * v)[:, None], bias_recurrent[None, None], torch.empty_like(keys)
-            for t in range(steps):
-                products = (tape.product_input(t)[0] @ from_state).to(h.dtype)
-                query = queries[t].copy_(products[:, :width])
-                if query_terms is not None:
-                    query += query_terms[t]
-                torch.add(keys, query[:, None], out=activation).sigmoid_()
-                scores = torch.mm(activation.view(-1, width), doubled_v).view(batch, length)
-                torch.softmax(scores.add_(bias), -1, out=weights[t])
-                torch.bmm(weights[t][:, None], values, out=contexts[t][:, None])
-                terms = x[t] + (contexts[t].to(dtype) @ from_context).to(h.dtype)
-                tape.advance(t, terms[None], products[None], bias_row, inner_weight)
-        ctx.save_for_backward(keys, values, v, weight_context, weight_recurrent)
-        ctx.has_query_terms = query_terms is not None
-        ctx.tape, ctx.contexts, ctx.weights, ctx.queries, ctx.weight_state = (
-            tape,
-            contexts,
-            weights,
-            queries,
-            weight_state,
-        )
-        weights = weights.clone()
+        self.x, self.keys, self.values, self.bias = x, keys.contiguous(), values.contiguous(), bias
+        self.query_terms = None if query_terms is None else query_terms.contiguous()
+        self.weight_recurrent, self.bias_recurrent, self.doubled_v = weight_recurrent, bias_recurrent[None], 2 * v
+        self.tape = Tape(steps, h[None], None if mask is None else mask[None], dtype, reset_after)
+        self.contexts = values.new_empty(steps, batch, values.shape[-1])
+        # what the products see of the contexts
+        self.inputs = self.contexts if dtype == values.dtype else torch.empty_like(self.contexts, dtype=dtype)
+        self.weights = keys.new_empty(steps, batch, length)
+        self.queries = keys.new_empty(steps, batch, self.width)
+        # one product gives the doubled query and the recurrent terms
+        self.weight_state = state_weight(weight_recurrent[None], reset_after, 2 * weight_query)[0].to(dtype)  # (P, H)
+        self.weight_context = weight_context.to(dtype)
+        from_state, from_context = self.weight_state.t().contiguous(), self.weight_context.t().contiguous()
+        products = x.new_empty(batch, len(self.weight_state), dtype=dtype)
+        terms = x.new_empty(batch, len(weight_context), dtype=dtype)
+        advance = self.tape.kernel(x[:, None], products[None], self.bias_recurrent, terms[None])
+        if advance is None:
+            self._run(from_state, from_context)
+            return
+        attention = self.kernel(
+            "attend_forward", from_state=products, products=products.shape[1], query_terms=self.query_terms,
+            terms_narrow=query_terms is not None and query_terms.dtype != values.dtype,
+            inputs=None if self.inputs is self.contexts else self.inputs,
+        )  # fmt: skip
+        for t, (state, context) in enumerate(zip(self.tape.inputs[:, 0], self.inputs, strict=True)):
+            torch.mm(state, from_state, out=products)
+            attention(t)
+            torch.mm(context, from_context, out=terms)
+            advance(t)
+
+    def kernel(self, function: str, **fields: Any) -> Kernel:
+        """Attention of all steps in compiled code."""
+        batch, length, width = self.keys.shape
+        return Kernel(
+            function, Attention, self.keys.numel(), batch=batch, length=length, width=width,
+            context=self.values.shape[-1], narrow=self.inputs.dtype != self.values.dtype,
+            lengths=(self.bias == 0).sum(1), keys=self.keys, values=self.values, v=self.doubled_v,
+            queries=self.queries, weights=self.weights, contexts=self.contexts, **fields,
+        )  # fmt: skip
+
+    def _run(self, from_state: Tensor, from_context: Tensor) -> None:
+        tape, keys, values, width = self.tape, self.keys, self.values, self.width
+        inner_weight = None
+        if not tape.reset_after:
+            inner_weight = self.weight_recurrent[2 * tape.size :].to(from_state.dtype).t()[None]
+        doubled_v, activation = self.doubled_v[:, None], torch.empty_like(keys)
+        for t, (query, weights, context) in enumerate(zip(self.queries, self.weights, self.contexts, strict=True)):
+            products = (tape.product_input(t)[0] @ from_state).to(keys.dtype)
+            query.copy_(products[:, :width])
+            if self.query_terms is not None:
+                query += self.query_terms[t]
+            torch.add(keys, query[:, None], out=activation).sigmoid_()
+            scores = torch.mm(activation.view(-1, width), doubled_v).view(weights.shape)
+            torch.softmax(scores.add_(self.bias), -1, out=weights)
+            torch.bmm(weights[:, None], values, out=context[:, None])
+            if self.inputs is not self.contexts:
+                self.inputs[t] = context
+            terms = self.x[t] + (self.inputs[t] @ from_context).to(keys.dtype)
+            tape.advance(t, terms[None], products[None], self.bias_recurrent[None], inner_weight)
+
+
+class _Backward:
+    """The way back through what a `_Forward` did."""
+
+    def __init__(self, forward: _Forward, grad_states: Tensor, grad_contexts: Tensor) -> None:
+        self.forward = forward
+        self.reverse = ReverseTape(forward.tape, forward.weight_state.dtype, between=forward.width)
+        self.grad = torch.zeros_like(forward.tape.states[0])  # of the first state, in the end
+        self.grad_contexts = grad_contexts.clone(memory_format=torch.contiguous_format)  # of all paths, in the end
+        self.grad_v, self.grad_keys = torch.zeros_like(forward.queries[0]), torch.zeros_like(forward.keys)
+        through = torch.zeros_like(self.grad, dtype=forward.weight_state.dtype)
+        compiled = self.reverse.kernel(grad_states[:, None], through)
+        if compiled is None:
+            self._run(grad_states)
+            return
+        retreat, carry = compiled
+        size, steps, columns = forward.tape.size, len(grad_states), self.reverse.grads[:, 0]
+        by_terms = grad_contexts.new_empty(grad_contexts.shape[1:], dtype=through.dtype)
+        attention = forward.kernel(
+            "attend_backward", by_terms=by_terms, grad_contexts=self.grad_contexts, grad_keys=self.grad_keys,
+            grad_v=self.grad_v, grads=columns, grad_columns=columns.shape[-1],
+        )  # fmt: skip
+        for t in range(steps - 1, -1, -1):
+            retreat(t)
+            torch.mm(columns[t, :, -3 * size :], forward.weight_context, out=by_terms)
+            attention(t)
+            torch.mm(columns[t, :, :-size], forward.weight_state, out=through[0])
+        self.grad = carry + self.reverse.masked(through.to(carry.dtype))
+
+    def _run(self, grad_states: Tensor) -> None:
+        forward, reverse, width, size = self.forward, self.reverse, self.forward.width, self.forward.tape.size
+        keys, transposed_values = forward.keys, forward.values.transpose(1, 2)
+        activation = torch.empty_like(keys)
+        reverse.factorise(forward.weight_recurrent[None])
+        for t in range(len(grad_states) - 1, -1, -1):
+            grad = self.grad + grad_states[t]
+            grads = reverse.step(t, grad)[0]  # (B, P + H)
+            # gradient of c_t, all paths
+            total = self.grad_contexts[t].add_((grads[:, -3 * size :] @ forward.weight_context).to(keys.dtype))
+            weights = forward.weights[t]
+            by_weight = torch.bmm(total[:, None], transposed_values)[:, 0]  # (B, S)
+            by_score = weights * (by_weight - (weights * by_weight).sum(-1, keepdim=True))
+            # Computed again: to keep it for all steps costs more, in writing and reading T B S A numbers.
+            torch.add(keys, forward.queries[t][:, None], out=activation).sigmoid_()
+            self.grad_v += torch.bmm(by_score[:, None], activation)[:, 0]
+            slope = activation.addcmul_(activation, activation, value=-1)  # sigmoid'
+            grad_query = torch.bmm(by_score[:, None], slope)[:, 0]
+            self.grad_keys.addcmul_(slope, by_score[:, :, None])
+            torch.mul(grad_query, forward.doubled_v, out=grad_query)
+            grads[:, :width] = grad_query
+            self.grad = reverse.previous(t, grad, (grads[:, :-size] @ forward.weight_state).to(grad.dtype)[None])
+
+
+class _AttentiveGRU(torch.autograd.Function):
+    """T decoder steps; see `attentive_gru`."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        dtype = product_dtype(arguments[1])
+        with torch.autocast(arguments[0].device.type, enabled=False):
+            done = ctx.done = _Forward(dtype, *arguments)
+        weights = done.weights.clone()
         ctx.mark_non_differentiable(weights)
-        return tape.states[1:, 0].clone(), contexts.clone(), weights
+        return done.tape.states[1:, 0].clone(), done.contexts.clone(), weights
 
     @staticmethod
     def backward(ctx: Any, grad_states: Tensor, grad_contexts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        keys, values, v, weight_context, weight_recurrent = ctx.saved_tensors
-        tape, weight_state, size = ctx.tape, ctx.weight_state, ctx.tape.size
-        steps, width = grad_states.shape[0], keys.shape[2]
+        done: _Forward = ctx.done
         with torch.autocast(grad_states.device.type, enabled=False):
-            reverse = ReverseTape(tape, weight_recurrent[None], weight_state.dtype, between=width)
-            context_weight = weight_context.to(weight_state.dtype)
-            doubled_v = 2 * v
-            grad = torch.zeros_like(tape.states[0])
-            grad_contexts = grad_contexts.clone()
-            grad_v, grad_keys = torch.zeros_like(ctx.queries[0]), torch.zeros_like(keys)
-            transposed_values, activation = values.transpose(1, 2), torch.empty_like(keys)
-            for t in range(steps - 1, -1, -1):
-                grad = grad + grad_states[t]
-                grads = reverse.step(t, grad)[0]  # (B, P + H)
-                # gradient of c_t, all paths
-                total = grad_contexts[t].add_((grads[:, -3 * size :] @ context_weight).to(keys.dtype))
-                weights = ctx.weights[t]
-                by_weight = torch.bmm(total[:, None], transposed_values)[:, 0]  # (B, S)
-                by_score = weights * (by_weight - (weights * by_weight).sum(-1, keepdim=True))
-                # Computed again: to keep it for all steps costs more, in writing and reading T B S A numbers.
-                torch.add(keys, ctx.queries[t][:, None], out=activation).sigmoid_()
-                grad_v += torch.bmm(by_score[:, None], activation)[:, 0]
-                slope = activation.addcmul_(activation, activation, value=-1)  # sigmoid'
-                grad_query = torch.bmm(by_score[:, None], slope)[:, 0]
-                grad_keys.addcmul_(slope, by_score[:, :, None])
-                torch.mul(grad_query, doubled_v, out=grad_query)
-                grads[:, :width] = grad_query
-                grad = reverse.previous(t, grad, (grads[:, :-size] @ weight_state).to(grad.dtype)[None])
+            back = _Backward(done, grad_states, grad_contexts)
+            reverse, wide = back.reverse, grad_states.dtype
             grad_terms = reverse.input_grad()[:, 0]
-            grad_context_weight = grad_terms.flatten(0, 1).t() @ ctx.contexts.to(grad_terms.dtype).flatten(0, 1)
+            grad_context_weight = grad_terms.flatten(0, 1).t() @ done.inputs.flatten(0, 1)
             grad_recurrent, grad_query_weight = reverse.weight_grads()
             # sum over T of alpha_t (outer) dc_t: one product a sentence
-            grad_values = torch.bmm(ctx.weights.permute(1, 2, 0), grad_contexts.transpose(0, 1))
+            grad_values = torch.bmm(done.weights.permute(1, 2, 0), back.grad_contexts.transpose(0, 1))
             return (
                 grad_terms,
-                grad[0],
-                grad_keys * doubled_v,
+                back.grad[0],
+                back.grad_keys * done.doubled_v,
                 grad_values,
                 None,
-                2 * grad_v.sum(0),
+                2 * back.grad_v.sum(0),
                 2 * grad_query_weight[0],
-                grad_context_weight.to(v.dtype),
+                grad_context_weight.to(wide),
                 grad_recurrent[0],
                 reverse.bias_grad()[0],
                 None,
                 None,
-                reverse.grads[:, 0, :, :width] if ctx.has_query_terms else None,
+                reverse.grads[:, 0, :, : done.width] if done.query_terms is not None else None,
             )
 
 

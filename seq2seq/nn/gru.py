@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh, tanh_
+from seq2seq.nn.kernels import Kernel, Recurrence, usable
 
 
 def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bool) -> Tensor:
@@ -70,7 +71,8 @@ class Tape:
 
     def __init__(self, steps: int, h: Tensor, mask: Tensor | None, dtype: torch.dtype, reset_after: bool) -> None:
         size = h.shape[-1]
-        self.size, self.mask, self.reset_after = size, mask, reset_after
+        self.size, self.reset_after = size, reset_after
+        self.mask = None if mask is None else mask.contiguous()
         self.states = h.new_empty((steps + 1, *h.shape))  # h_0 .. h_T
         self.states[0] = h
         self.gates = h.new_empty((steps, *h.shape[:-1], 3 * size))  # r, z, n
@@ -87,6 +89,27 @@ class Tape:
     def product_input(self, t: int) -> Tensor:
         """(D, B, H): what the products of step t see."""
         return self.inputs[t] if self.bare else self.inputs[t].copy_(self.masked(t))
+
+    def kernel(self, x: Tensor, from_state: Tensor, bias: Tensor, more: Tensor | None = None) -> Kernel | None:
+        """All steps' `advance` in compiled code, and the cast for the next step's products; None where there is none.
+
+        Args:
+            x: (T, D, B, 3H) input terms of all steps.
+            from_state: (D, B, P) that will hold the products of the step, in their type.
+            bias: (D, H) b_n.
+            more: (D, B, 3H) that will hold what is added to the input terms of the step, in the type of products.
+        """
+        if not (self.reset_after and usable(self.states, from_state.dtype) and x.stride(-1) == 1):
+            return None
+        self.product_input(0)
+        steps, directions, batch, size = self.inner.shape
+        return Kernel(
+            "gru_forward", Recurrence, self.states[0].numel(), steps=steps, directions=directions, batch=batch,
+            size=size, products=from_state.shape[-1], x_step=x.stride(0), x_direction=x.stride(1), x_row=x.stride(2),
+            narrow=from_state.dtype != self.states.dtype, x_narrow=x.dtype != self.states.dtype, x=x, more=more,
+            from_state=from_state, bias=bias.contiguous(), mask=self.mask, states=self.states, gates=self.gates,
+            inner=self.inner, inputs=None if self.bare else self.inputs,
+        )  # fmt: skip
 
     def advance(self, t: int, x: Tensor, products: Tensor, bias: Tensor, inner_weight: Tensor | None) -> None:
         """Step t.
@@ -114,18 +137,50 @@ class Tape:
 class ReverseTape:
     """The backward pass of a recurrence: everything that does not depend on the next step is done for all T at once."""
 
-    def __init__(self, tape: Tape, weight: Tensor, dtype: torch.dtype, between: int = 0) -> None:
-        """Prepares the factors.
+    def __init__(self, tape: Tape, dtype: torch.dtype, between: int = 0) -> None:
+        """Makes room for the gradients.
 
         Args:
             tape: Filled by the forward pass.
-            weight: (D, 3H, H) recurrent matrices.
             dtype: Type of products.
             between: Rows of an attention's query in `state_weight`; whoever has one fills its columns of `grads`.
         """
-        size, self.tape = tape.size, tape
+        self.tape = tape
+        # The query's columns, if there are any, come first. All columns but the last H belong to products with the
+        # state, in the order of `state_weight`; the last 3H are the gradient of the input terms.
+        self.between = between
+        columns = (4 if tape.reset_after else 3) * tape.size
+        self.grads = tape.gates.new_empty((*tape.inner.shape[:-1], between + columns), dtype=dtype)
+
+    def kernel(self, grad_states: Tensor, through: Tensor) -> tuple[Kernel, Tensor] | None:
+        """All steps' `step` and `previous` in compiled code; None where there is none.
+
+        Args:
+            grad_states: (T, D, B, H) from outside.
+            through: (D, B, H) that holds, when step t is taken, what the products of step t + 1 give to the gradient of
+                the masked state, in their type; zero for the last step.
+
+        Returns:
+            The kernel, and (D, B, H) where it leaves the gradient of h_t along the gate z.
+        """
+        tape = self.tape
+        if not (tape.reset_after and usable(tape.states, self.grads.dtype)):
+            return None
+        carry = torch.zeros_like(tape.states[0])
+        steps, directions, batch, size = tape.inner.shape
+        kernel = Kernel(
+            "gru_backward", Recurrence, carry.numel(), steps=steps, directions=directions, batch=batch, size=size,
+            between=self.between, narrow=self.grads.dtype != tape.states.dtype, mask=tape.mask, states=tape.states,
+            gates=tape.gates, inner=tape.inner, grad_states=grad_states.contiguous(), through=through, carry=carry,
+            grads=self.grads,
+        )  # fmt: skip
+        return kernel, carry
+
+    def factorise(self, weight: Tensor) -> None:
+        """Prepares `step`; weight (D, 3H, H) are the recurrent matrices."""
+        tape, size = self.tape, self.tape.size
         self.r, self.z, n = tape.gates.split(size, -1)
-        self.inner_weight = weight[:, 2 * size :].to(dtype)
+        self.inner_weight = weight[:, 2 * size :].to(self.grads.dtype)
         # gradient of h' times these gives the gradients of the columns: U_n h (reset after), r, z, n
         self.factors = tape.gates.new_empty((*tape.inner.shape[:-1], 4 if tape.reset_after else 3, size))
         *of_inner, of_r, of_z, of_n = self.factors.unbind(-2)
@@ -138,12 +193,6 @@ class ReverseTape:
             torch.mul(self.r, of_n, out=of_inner[0])
         else:  # of r * h, not of h'
             of_r.mul_(previous if tape.mask is None else previous * tape.mask)
-        # The query's columns, if there are any, come before those. All columns but the last H belong to products with
-        # the state, in the order of `state_weight`; the last 3H are the gradient of the input terms.
-        self.between = between
-        self.grads = tape.gates.new_empty(
-            (*tape.inner.shape[:-1], between + of_n.shape[-1] * self.factors.shape[-2]), dtype=dtype
-        )
 
     def step(self, t: int, grad: Tensor) -> Tensor:
         """Fills the columns (D, B, P + H) of `grads` at step t from `grad` (D, B, H), that of h_{t+1}; returns them."""
@@ -157,13 +206,15 @@ class ReverseTape:
             columns[..., 0, :] = self.grad_inner * factors[..., 0, :]
         return out
 
+    def masked(self, through: Tensor) -> Tensor:
+        """Gradient of a state (D, B, H) from that of the masked state."""
+        return through if self.tape.mask is None else through * self.tape.mask
+
     def previous(self, t: int, grad: Tensor, through_products: Tensor) -> Tensor:
         """Gradient of h_t (D, B, H): along the gate z, and `through_products` (D, B, H), that of the masked state."""
         if not self.tape.reset_after:
             through_products = torch.addcmul(through_products, self.grad_inner, self.r[t])
-        if self.tape.mask is not None:
-            through_products = through_products * self.tape.mask
-        return torch.addcmul(through_products, grad, self.z[t])
+        return torch.addcmul(self.masked(through_products), grad, self.z[t])
 
     def input_grad(self) -> Tensor:
         """(T, D, B, 3H): gradient of the input terms, in the type of products."""
@@ -203,9 +254,15 @@ class _GRUSequence(torch.autograd.Function):
             products_weight = state_weight(weight, reset_after).to(dtype)
             transposed, bias_row = products_weight.transpose(1, 2).contiguous(), bias[:, None]
             inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
+            products = h.new_empty((*h.shape[:-1], transposed.shape[-1]), dtype=dtype)
+            kernel = tape.kernel(x, products, bias)
             for t in range(x.shape[0]):
-                products = (tape.product_input(t) @ transposed).to(h.dtype)
-                tape.advance(t, x[t], products, bias_row, inner_weight)
+                if kernel is None:
+                    products = (tape.product_input(t) @ transposed).to(h.dtype)
+                    tape.advance(t, x[t], products, bias_row, inner_weight)
+                else:
+                    torch.bmm(tape.inputs[t], transposed, out=products)
+                    kernel(t)
         ctx.tape, ctx.weight, ctx.products_weight = tape, weight, products_weight
         # A view of the tape would let the caller write into what backward needs.
         return tape.states[1:].clone()
@@ -214,12 +271,21 @@ class _GRUSequence(torch.autograd.Function):
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         tape, weight = ctx.tape, ctx.products_weight
         with torch.autocast(grad_states.device.type, enabled=False):
-            reverse = ReverseTape(tape, ctx.weight, weight.dtype)
-            grad = torch.zeros_like(tape.states[0])
-            for t in range(grad_states.shape[0] - 1, -1, -1):
-                grad = grad + grad_states[t]
-                through = (reverse.step(t, grad)[..., : weight.shape[1]] @ weight).to(grad.dtype)
-                grad = reverse.previous(t, grad, through)
+            reverse, grad = ReverseTape(tape, weight.dtype), torch.zeros_like(tape.states[0])
+            through = torch.zeros_like(grad, dtype=weight.dtype)
+            compiled = reverse.kernel(grad_states, through)
+            if compiled is None:
+                reverse.factorise(ctx.weight)
+                for t in range(grad_states.shape[0] - 1, -1, -1):
+                    grad = grad + grad_states[t]
+                    product = reverse.step(t, grad)[..., : weight.shape[1]] @ weight
+                    grad = reverse.previous(t, grad, product.to(grad.dtype))
+            else:
+                kernel, carry = compiled
+                for t in range(grad_states.shape[0] - 1, -1, -1):
+                    kernel(t)
+                    torch.bmm(reverse.grads[t, ..., : weight.shape[1]], weight, out=through)
+                grad = carry + reverse.masked(through.to(carry.dtype))
             grad_weight, _ = reverse.weight_grads()
             return reverse.input_grad(), grad, grad_weight, reverse.bias_grad(), None, None
 

@@ -1,0 +1,302 @@
+/* What a recurrent step computes besides its matrix products, each kernel in one pass over the memory.
+ *
+ * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory and
+ * rounds or widens numbers of its own. Here are four: forward and backward of the GRU and of additive attention. The
+ * equations and names are those of gru.py and attention.py, whose PyTorch code does the same where this file was not
+ * compiled. Numbers are float32; what goes into matrix products and comes from them is float32 or, where `narrow` is
+ * set, bfloat16. kernels.py holds the same structures.
+ */
+
+#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* One copy for each generation of processors, chosen by what the processor can when the library is loaded. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+/* Of the structures below: kernels.py has the same number, and both change with them. */
+const int64_t kernels_interface = 1;
+
+typedef struct {
+    int64_t directions, batch, size;           /* D, B, H */
+    int64_t products, between;                 /* columns of from_state; of an attention's query in grads */
+    int64_t x_step, x_direction, x_row;        /* strides of x, in numbers */
+    int64_t narrow, x_narrow, threads;
+    const void *x;                             /* (T, D, B, 3H) input terms */
+    const void *more;                          /* (D, B, 3H) added to the input terms of this step, or null */
+    const void *from_state;                    /* (D, B, P): the last 3H columns are U_n h, U_r h, U_z h */
+    const float *bias;                         /* (D, H) b_n */
+    const float *mask;                         /* (D, B, H) or null */
+    float *states;                             /* (T + 1, D, B, H) */
+    float *gates;                              /* (T, D, B, 3H) r, z, n */
+    float *inner;                              /* (T, D, B, H) U_n h + b_n */
+    void *inputs;                              /* (T, D, B, H) what the products see, or null where that is `states` */
+    int64_t steps;                             /* T */
+    const float *grad_states;                  /* (T, D, B, H) */
+    const void *through;                       /* (D, B, H) gradient of the masked state h_{t+1} by the products, or null */
+    float *carry;                              /* (D, B, H) gradient of h_{t+1} along the gate z, then of h_t */
+    void *grads;                               /* (T, D, B, between + 4H) of the query, U_n h, r, z, n */
+} Recurrence;
+
+typedef struct {
+    int64_t batch, length, width, context;     /* B, S, A, C */
+    int64_t products, grad_columns;            /* columns of from_state, of grads */
+    int64_t narrow, terms_narrow, threads;
+    const int64_t *lengths;                    /* (B,) tokens, at the front */
+    const float *keys;                         /* (B, S, A) doubled */
+    const float *values;                       /* (B, S, C) */
+    const float *v;                            /* (A,) doubled */
+    const void *from_state;                    /* (B, P): the first A columns are the doubled query */
+    const void *query_terms;                   /* (T, B, A) added to it, or null */
+    float *queries;                            /* (T, B, A) */
+    float *weights;                            /* (T, B, S) */
+    float *contexts;                           /* (T, B, C) */
+    void *inputs;                              /* (T, B, C) what the products see of the contexts, or null */
+    const void *by_terms;                      /* (B, C) gradient of the context of this step by the input terms */
+    float *grad_contexts;                      /* (T, B, C) from outside; then of all paths */
+    float *grad_keys;                          /* (B, S, A) summed over steps, but for the factor v */
+    float *grad_v;                             /* (B, A) summed over steps */
+    void *grads;                               /* (T, B, columns): the first A are those of the doubled query */
+} Attention;
+
+INLINE float load(const void *from, int64_t i, int narrow) {
+    if (!narrow) return ((const float *)from)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)from)[i] << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+INLINE void store(void *to, int64_t i, float x, int narrow) {
+    if (!narrow) {
+        ((float *)to)[i] = x;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    ((uint16_t *)to)[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); /* to nearest, ties to even */
+}
+
+INLINE const void *at(const void *from, int64_t i, int narrow) { return (const char *)from + i * (narrow ? 2 : 4); }
+
+/* e^x = 2^k e^r with |r| <= log(2) / 2, e^r by its series; relative error about 2e-7. */
+INLINE float exponential(float x) {
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float k = x * 1.44269504f + round;
+    uint32_t bits;
+    memcpy(&bits, &k, 4);
+    k -= round;
+    float r = x - k * 0.693145752f - k * 1.42860677e-6f;
+    float series = 1.0f / 720;
+    series = series * r + 1.0f / 120;
+    series = series * r + 1.0f / 24;
+    series = series * r + 1.0f / 6;
+    series = series * r + 0.5f;
+    series = series * r + 1.0f;
+    series = series * r + 1.0f;
+    bits = (bits << 23) + 0x3f800000u;
+    float power;
+    memcpy(&power, &bits, 4);
+    return series * power;
+}
+
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
+    const int64_t size = p->size, direction = row / p->batch, rows = p->directions * p->batch, at_t = t * rows + row;
+    const void *x = at(p->x, t * p->x_step + direction * p->x_direction + row % p->batch * p->x_row, x_narrow);
+    const void *more = p->more ? at(p->more, row * 3 * size, narrow) : 0;
+    const void *from_state = at(p->from_state, (row + 1) * p->products - 3 * size, narrow);
+    const float *bias = p->bias + direction * size, *state = p->states + at_t * size;
+    float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
+    float *inner = p->inner + at_t * size, *next = p->states + (at_t + rows) * size;
+    for (int64_t j = 0; j < 2 * size; j++) /* r and z lie side by side in all three */
+        r[j] = load(x, j, x_narrow) + load(from_state, size + j, narrow);
+    if (more)
+        for (int64_t j = 0; j < 2 * size; j++) r[j] += load(more, j, narrow);
+    for (int64_t j = 0; j < 2 * size; j++) r[j] = sigmoid(r[j]);
+    for (int64_t j = 0; j < size; j++) {
+        inner[j] = load(from_state, j, narrow) + bias[j];
+        n[j] = load(x, 2 * size + j, x_narrow) + r[j] * inner[j];
+    }
+    if (more)
+        for (int64_t j = 0; j < size; j++) n[j] += load(more, 2 * size + j, narrow);
+    for (int64_t j = 0; j < size; j++) {
+        float candidate = 2.0f * sigmoid(2.0f * n[j]) - 1.0f;
+        n[j] = candidate;
+        next[j] = candidate + z[j] * (state[j] - candidate);
+    }
+    if (p->inputs && t + 1 < p->steps) {
+        void *input = (void *)at(p->inputs, (at_t + rows) * size, narrow);
+        const float *mask = p->mask ? p->mask + row * size : 0;
+        if (mask)
+            for (int64_t j = 0; j < size; j++) store(input, j, next[j] * mask[j], narrow);
+        else
+            for (int64_t j = 0; j < size; j++) store(input, j, next[j], narrow);
+    }
+}
+
+INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
+    const int64_t size = p->size, rows = p->directions * p->batch, at_t = t * rows + row;
+    const float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
+    const float *inner = p->inner + at_t * size, *previous = p->states + at_t * size;
+    const float *outside = p->grad_states + at_t * size, *mask = p->mask ? p->mask + row * size : 0;
+    float *carry = p->carry + row * size;
+    void *grads = (void *)at(p->grads, at_t * (p->between + 4 * size) + p->between, narrow);
+    if (p->through) {
+        const void *through = at(p->through, row * size, narrow);
+        if (mask)
+            for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow) * mask[j];
+        else
+            for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow);
+    }
+#pragma GCC ivdep
+    for (int64_t j = 0; j < size; j++) {
+        float grad = outside[j] + carry[j];
+        float by_n = grad * (1.0f - z[j]) * (1.0f - n[j] * n[j]);
+        store(grads, j, by_n * r[j], narrow);
+        store(grads, size + j, by_n * inner[j] * r[j] * (1.0f - r[j]), narrow);
+        store(grads, 2 * size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
+        store(grads, 3 * size + j, by_n, narrow);
+        carry[j] = grad * z[j];
+    }
+}
+
+INLINE void attend_forward_row(const Attention *p, int64_t t, int64_t row, int narrow, int terms_narrow) {
+    const int64_t width = p->width, at_t = t * p->batch + row, tokens = p->lengths[row];
+    const void *from_state = at(p->from_state, row * p->products, narrow);
+    const float *keys = p->keys + row * p->length * width, *values = p->values + row * p->length * p->context;
+    const float *v = p->v;
+    float *query = p->queries + at_t * width, *weights = p->weights + at_t * p->length;
+    float *context = p->contexts + at_t * p->context;
+    for (int64_t j = 0; j < width; j++) query[j] = load(from_state, j, narrow);
+    if (p->query_terms) {
+        const void *terms = at(p->query_terms, at_t * width, terms_narrow);
+        for (int64_t j = 0; j < width; j++) query[j] += load(terms, j, terms_narrow);
+    }
+    float part[width], most = -3.4e38f, total = 0.0f;
+    for (int64_t s = 0; s < tokens; s++) {
+        const float *key = keys + s * width;
+        float score = 0.0f;
+        for (int64_t j = 0; j < width; j++) part[j] = v[j] * sigmoid(key[j] + query[j]);
+#pragma omp simd reduction(+ : score)
+        for (int64_t j = 0; j < width; j++) score += part[j];
+        weights[s] = score;
+        most = score > most ? score : most;
+    }
+    for (int64_t s = 0; s < tokens; s++) total += weights[s] = exponential(weights[s] - most);
+    for (int64_t s = 0; s < p->length; s++) weights[s] = s < tokens ? weights[s] / total : 0.0f;
+    memset(context, 0, p->context * sizeof(float));
+    for (int64_t s = 0; s < tokens; s++) {
+        const float *value = values + s * p->context, weight = weights[s];
+#pragma omp simd
+        for (int64_t c = 0; c < p->context; c++) context[c] += weight * value[c];
+    }
+    if (p->inputs) {
+        void *input = (void *)at(p->inputs, at_t * p->context, narrow);
+        for (int64_t c = 0; c < p->context; c++) store(input, c, context[c], narrow);
+    }
+}
+
+INLINE void attend_backward_row(const Attention *p, int64_t t, int64_t row, int narrow) {
+    const int64_t width = p->width, at_t = t * p->batch + row, tokens = p->lengths[row];
+    const float *keys = p->keys + row * p->length * width, *values = p->values + row * p->length * p->context;
+    const float *query = p->queries + at_t * width, *weights = p->weights + at_t * p->length, *v = p->v;
+    const void *by_terms = at(p->by_terms, row * p->context, narrow);
+    float *grad = p->grad_contexts + at_t * p->context, *grad_v = p->grad_v + row * width;
+    float by_query[width], by_weight[p->length + 1], mean = 0.0f;
+    void *grads = (void *)at(p->grads, at_t * p->grad_columns, narrow);
+    for (int64_t c = 0; c < p->context; c++) grad[c] += load(by_terms, c, narrow);
+    for (int64_t s = 0; s < tokens; s++) {
+        const float *value = values + s * p->context;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t c = 0; c < p->context; c++) sum += grad[c] * value[c];
+        by_weight[s] = sum;
+        mean += weights[s] * sum;
+    }
+    memset(by_query, 0, width * sizeof(float));
+    for (int64_t s = 0; s < tokens; s++) {
+        const float *key = keys + s * width, by_score = weights[s] * (by_weight[s] - mean);
+        float *grad_key = p->grad_keys + (row * p->length + s) * width;
+        /* Computed again: to keep it for all steps costs more, in writing and reading T B S A numbers. */
+#pragma GCC ivdep
+        for (int64_t j = 0; j < width; j++) {
+            float activation = sigmoid(key[j] + query[j]);
+            float by_sum = by_score * activation * (1.0f - activation);
+            grad_v[j] += by_score * activation;
+            grad_key[j] += by_sum;
+            by_query[j] += by_sum;
+        }
+    }
+    for (int64_t j = 0; j < width; j++) store(grads, j, by_query[j] * v[j], narrow);
+}
+
+/* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
+
+FOR_EACH_PROCESSOR void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
+    const Recurrence *p = arguments;
+    for (int64_t row = first; row < last; row++) {
+        if (!p->narrow)
+            gru_forward_row(p, t, row, 0, 0);
+        else if (p->x_narrow)
+            gru_forward_row(p, t, row, 1, 1);
+        else
+            gru_forward_row(p, t, row, 1, 0);
+    }
+}
+
+FOR_EACH_PROCESSOR void gru_backward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
+    const Recurrence *p = arguments;
+    for (int64_t row = first; row < last; row++)
+        if (p->narrow)
+            gru_backward_row(p, t, row, 1);
+        else
+            gru_backward_row(p, t, row, 0);
+}
+
+FOR_EACH_PROCESSOR void attend_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
+    const Attention *p = arguments;
+    for (int64_t row = first; row < last; row++)
+        if (!p->narrow)
+            attend_forward_row(p, t, row, 0, 0);
+        else if (p->terms_narrow)
+            attend_forward_row(p, t, row, 1, 1);
+        else
+            attend_forward_row(p, t, row, 1, 0);
+}
+
+FOR_EACH_PROCESSOR void attend_backward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
+    const Attention *p = arguments;
+    for (int64_t row = first; row < last; row++)
+        if (p->narrow)
+            attend_backward_row(p, t, row, 1);
+        else
+            attend_backward_row(p, t, row, 0);
+}
+
+typedef void (*Rows)(const void *arguments, int64_t t, int64_t first, int64_t last);
+
+static void share(Rows rows, const void *arguments, int64_t t, int64_t count, int64_t threads) {
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+    {
+        int64_t parts = omp_get_num_threads(), part = omp_get_thread_num();
+        rows(arguments, t, count * part / parts, count * (part + 1) / parts);
+    }
+}
+
+void gru_forward(const Recurrence *p, int64_t t) { share(gru_forward_rows, p, t, p->directions * p->batch, p->threads); }
+void gru_backward(const Recurrence *p, int64_t t) {
+    share(gru_backward_rows, p, t, p->directions * p->batch, p->threads);
+}
+void attend_forward(const Attention *p, int64_t t) { share(attend_forward_rows, p, t, p->batch, p->threads); }
+void attend_backward(const Attention *p, int64_t t) { share(attend_backward_rows, p, t, p->batch, p->threads); }

@@ -1,0 +1,122 @@
+"""The compiled part of a recurrent step, where there is one: `kernels.c` by way of ctypes.
+
+`pip install` compiles it if it finds a C compiler, and goes on without if not; PyTorch then does the same work in some
+twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
+once for a whole sequence and then called at each step.
+
+It is for float32 states on a CPU, with the reset gate after the product; everything else takes the other way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Of the structures; kernels.c has the same number. A library compiled from another version would read wrong memory.
+INTERFACE = 1
+
+# Numbers of a step below which a second thread costs more than it gains
+THREADED = 4096
+
+_state = threading.local()
+
+
+class Recurrence(ctypes.Structure):
+    """Arguments of `gru_forward` and `gru_backward`; see kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("directions", "batch", "size", "products", "between")),
+        *((name, ctypes.c_int64) for name in ("x_step", "x_direction", "x_row", "narrow", "x_narrow", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "more", "from_state", "bias", "mask")),
+        *((name, ctypes.c_void_p) for name in ("states", "gates", "inner", "inputs")),
+        ("steps", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("grad_states", "through", "carry", "grads")),
+    ]
+
+
+class Attention(ctypes.Structure):
+    """Arguments of `attend_forward` and `attend_backward`; see kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("batch", "length", "width", "context", "products", "grad_columns")),
+        *((name, ctypes.c_int64) for name in ("narrow", "terms_narrow", "threads")),
+        *((name, ctypes.c_void_p) for name in ("lengths", "keys", "values", "v", "from_state", "query_terms")),
+        *((name, ctypes.c_void_p) for name in ("queries", "weights", "contexts", "inputs")),
+        *((name, ctypes.c_void_p) for name in ("by_terms", "grad_contexts", "grad_keys", "grad_v", "grads")),
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _load() -> tuple[Any, str]:
+    """The library, or None, and why."""
+    spec = importlib.util.find_spec("seq2seq.nn._kernels")
+    if spec is None or spec.origin is None:
+        return None, "not compiled: no C compiler was found at installation"
+    try:
+        library = ctypes.CDLL(spec.origin)
+        interface = ctypes.c_int64.in_dll(library, "kernels_interface").value
+    except (OSError, ValueError) as error:
+        return None, f"cannot be loaded ({error})"
+    if interface != INTERFACE:
+        return None, "compiled from another version of seq2seq"
+    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward"):
+        getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
+        getattr(library, name).restype = None
+    return library, "compiled"
+
+
+def description() -> str:
+    """Whether there are compiled kernels, or why not."""
+    return _load()[1]
+
+
+class without:
+    """In its block this thread computes in PyTorch alone: `with without(): ...`."""
+
+    def __enter__(self) -> None:
+        self._before = getattr(_state, "off", False)
+        _state.off = True
+
+    def __exit__(self, *_: object) -> None:
+        _state.off = self._before
+
+
+def usable(states: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the kernels can compute with states like these and products of this type."""
+    return (
+        states.device.type == "cpu"
+        and states.dtype == torch.float32
+        and dtype in (torch.float32, torch.bfloat16)
+        and not getattr(_state, "off", False)
+        and _load()[0] is not None
+    )
+
+
+class Kernel:
+    """One of the C functions with its arguments, which are kept from being freed."""
+
+    def __init__(self, function: str, arguments: type[ctypes.Structure], numbers: int, **fields: Any) -> None:
+        """Fills a structure.
+
+        Args:
+            function: Its name in kernels.c.
+            arguments: Type of the structure.
+            numbers: How many a step computes: few of them are not worth a second thread.
+            fields: Numbers, and tensors, of which only the last dimension need be contiguous; a name left out is null.
+        """
+        self._function = getattr(_load()[0], function)
+        self._kept = [value for value in fields.values() if isinstance(value, Tensor)]
+        plain = {name: value.data_ptr() if isinstance(value, Tensor) else value for name, value in fields.items()}
+        threads = torch.get_num_threads() if numbers >= THREADED else 1
+        self._arguments = arguments(**plain, threads=threads)
+        self._pointer = ctypes.addressof(self._arguments)
+
+    def __call__(self, t: int) -> None:
+        """Step t."""
+        self._function(self._pointer, t)
