@@ -76,7 +76,7 @@ class _Forward:
         # one product gives the doubled query and the recurrent terms
         self.weight_state = state_weight(weight_recurrent[None], reset_after, 2 * weight_query)[0].to(dtype)  # (P, H)
         self.weight_context = weight_context.to(dtype)
-        from_state, from_context = self.weight_state.t().contiguous(), self.weight_context.t().contiguous()
+        from_state, from_context = self.weight_state.t(), self.weight_context.t()
         products = x.new_empty(batch, len(self.weight_state), dtype=dtype)
         terms = x.new_empty(batch, len(weight_context), dtype=dtype)
         advance = self.tape.kernel(x[:, None], products[None], self.bias_recurrent, terms[None])

@@ -1,12 +1,13 @@
 /* What a recurrent step computes besides its matrix products, each kernel in one pass over the memory.
  *
  * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory and
- * rounds or widens numbers of its own. Here are four: forward and backward of the GRU and of additive attention. The
- * equations and names are those of gru.py and attention.py, whose PyTorch code does the same where this file was not
- * compiled. Numbers are float32; what goes into matrix products and comes from them is float32 or, where `narrow` is
+ * rounds or widens numbers of its own. Here are five: forward and backward of the GRU and of additive attention, and the
+ * cross-entropy. The equations and names are those of gru.py, attention.py and loss.py, whose PyTorch code does the
+ * same where this file was not compiled. Numbers are float32; what goes into matrix products and comes from them is float32 or, where `narrow` is
  * set, bfloat16. kernels.py holds the same structures.
  */
 
+#include <math.h>
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
@@ -66,6 +67,17 @@ typedef struct {
     float *grad_v;                             /* (B, A) summed over steps */
     void *grads;                               /* (T, B, columns): the first A are those of the doubled query */
 } Attention;
+
+typedef struct {
+    int64_t chunk, whole, count, vocabulary;   /* rows a call, rows in all, those of them that are no filling; V */
+    int64_t narrow, threads;
+    void *logits;                              /* (chunk, V); then the gradient */
+    const int64_t *labels;                     /* (count,) */
+    const float *shares;                       /* (count,) factors of the gradient, or null */
+    float kept;                                /* 1 - smoothing */
+    float *log_p;                              /* (whole,) kept * logit of the label - log of the normaliser */
+    float *scratch;                            /* (threads, V) */
+} CrossEntropy;
 
 INLINE float load(const void *from, int64_t i, int narrow) {
     if (!narrow) return ((const float *)from)[i];
@@ -241,6 +253,29 @@ INLINE void attend_backward_row(const Attention *p, int64_t t, int64_t row, int 
     for (int64_t j = 0; j < width; j++) store(grads, j, by_query[j] * v[j], narrow);
 }
 
+/* The share of smoothing, the same in each row, is subtracted elsewhere. */
+INLINE void cross_entropy_row(const CrossEntropy *p, int64_t start, int64_t row, int narrow) {
+    const int64_t size = p->vocabulary, at_row = start + row;
+    void *logits = (void *)at(p->logits, row * size, narrow);
+    float *e = p->scratch + omp_get_thread_num() * size, most = -3.4e38f, total = 0.0f;
+    if (at_row >= p->count) {
+        memset(logits, 0, size * (narrow ? 2 : 4));
+        p->log_p[at_row] = 0.0f;
+        return;
+    }
+    for (int64_t j = 0; j < size; j++) e[j] = load(logits, j, narrow);
+#pragma omp simd reduction(max : most)
+    for (int64_t j = 0; j < size; j++) most = e[j] > most ? e[j] : most;
+    const float own = e[p->labels[at_row]];
+    for (int64_t j = 0; j < size; j++) e[j] = exponential(e[j] - most);
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < size; j++) total += e[j];
+    const float share = p->shares ? p->shares[at_row] : 1.0f, factor = share / total;
+    p->log_p[at_row] = p->kept * own - most - logf(total);
+    e[p->labels[at_row]] -= p->kept * total;
+    for (int64_t j = 0; j < size; j++) store(logits, j, e[j] * factor, narrow);
+}
+
 /* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
 
 FOR_EACH_PROCESSOR void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
@@ -284,6 +319,15 @@ FOR_EACH_PROCESSOR void attend_backward_rows(const void *arguments, int64_t t, i
             attend_backward_row(p, t, row, 0);
 }
 
+FOR_EACH_PROCESSOR void cross_entropy_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    const CrossEntropy *p = arguments;
+    for (int64_t row = first; row < last; row++)
+        if (p->narrow)
+            cross_entropy_row(p, start, row, 1);
+        else
+            cross_entropy_row(p, start, row, 0);
+}
+
 typedef void (*Rows)(const void *arguments, int64_t t, int64_t first, int64_t last);
 
 static void share(Rows rows, const void *arguments, int64_t t, int64_t count, int64_t threads) {
@@ -300,3 +344,8 @@ void gru_backward(const Recurrence *p, int64_t t) {
 }
 void attend_forward(const Attention *p, int64_t t) { share(attend_forward_rows, p, t, p->batch, p->threads); }
 void attend_backward(const Attention *p, int64_t t) { share(attend_backward_rows, p, t, p->batch, p->threads); }
+
+void cross_entropy(const CrossEntropy *p, int64_t start) {
+    int64_t left = p->whole - start;
+    share(cross_entropy_rows, p, start, left < p->chunk ? left : p->chunk, p->threads);
+}

@@ -52,6 +52,17 @@ class Attention(ctypes.Structure):
     ]
 
 
+class CrossEntropy(ctypes.Structure):
+    """Arguments of `cross_entropy`; see kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("chunk", "whole", "count", "vocabulary", "narrow", "threads")),
+        *((name, ctypes.c_void_p) for name in ("logits", "labels", "shares")),
+        ("kept", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("log_p", "scratch")),
+    ]
+
+
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Any, str]:
     """The library, or None, and why."""
@@ -65,7 +76,7 @@ def _load() -> tuple[Any, str]:
         return None, f"cannot be loaded ({error})"
     if interface != INTERFACE:
         return None, "compiled from another version of seq2seq"
-    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward"):
+    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward", "cross_entropy"):
         getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
         getattr(library, name).restype = None
     return library, "compiled"

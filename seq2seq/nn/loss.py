@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
+from seq2seq.nn.kernels import CrossEntropy, Kernel, usable
 
 # A chunk has whole tiles of rows, the last one filled up with rows of zeros: few shapes, few kernels to compile.
 TILE = 32
 
-# logits held at a time: on a CPU few enough for its caches to see them again, on a GPU enough to fill it; and rows at
-# the least, for each chunk adds to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
-CHUNK_LOGITS = {"cpu": 2_000_000, "cuda": 256_000_000}
+# logits held at a time: on a CPU 32 MB in bfloat16, on a GPU enough to fill it; and rows at the least, for each chunk adds
+# to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
+CHUNK_LOGITS = {"cpu": 16_000_000, "cuda": 256_000_000}
 LEAST_ROWS = 512
 
 
@@ -87,32 +88,48 @@ class _OutputCrossEntropy(torch.autograd.Function):
             scale = None if shares is None else F.pad(shares.to(dtype), (0, whole - count))[:, None]
             log_p = hidden.new_empty(passes, whole)  # of the label
             grad_hidden = hidden.new_zeros(passes, whole, size)
-            grad_both = weight.new_zeros(cast_weight.shape)  # of weight and bias
+            grad_both: Tensor | None = None  # of weight and bias
             diverged = hidden.new_zeros(())
-            held = cast_hidden.new_empty(2, min(rows, whole) * passes, vocabulary)
+            compiled = passes == 1 and usable(hidden, dtype)
+            held = cast_hidden.new_empty(1 if compiled else 2, min(rows, whole) * passes, vocabulary)
+            kernel = None
+            if compiled:
+                kernel = Kernel(
+                    "cross_entropy", CrossEntropy, held.numel(), chunk=held.shape[1], whole=whole, count=count,
+                    vocabulary=vocabulary, narrow=dtype != hidden.dtype, logits=held, labels=labels.contiguous(),
+                    shares=None if shares is None else shares.to(hidden.dtype).contiguous(), kept=1 - smoothing,
+                    log_p=log_p, scratch=hidden.new_empty(torch.get_num_threads(), vocabulary),
+                )  # fmt: skip
             first = torch.arange(held.shape[1], device=hidden.device) * vocabulary  # logit of each row
             for start in range(0, count, rows):
                 chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), filled[start : start + rows]
-                label = label.repeat(passes)
-                logits, p = held[:, : len(chunk)]
+                logits, p = held[0, : len(chunk)], held[-1, : len(chunk)]
                 torch.mm(chunk, cast_weight.t(), out=logits)
-                torch.softmax(logits, -1, out=p)
-                own, log_sum = _chunk_log_probs(logits, p, label)
-                log_p[:, start : start + rows] = ((1 - smoothing) * own - log_sum).view(passes, -1)
+                if kernel is not None:
+                    kernel(start)
+                else:
+                    label = label.repeat(passes)
+                    torch.softmax(logits, -1, out=p)
+                    own, log_sum = _chunk_log_probs(logits, p, label)
+                    log_p[:, start : start + rows] = ((1 - smoothing) * own - log_sum).view(passes, -1)
                 if not wanted:
                     continue
-                if divergence:
-                    diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
                 # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
                 grad = p
-                # scatter_add_ would copy all of it
-                grad.view(-1).index_add_(0, first[: len(label)] + label, p.new_full(label.shape, smoothing - 1))
-                if start + rows > count:
-                    grad.view(passes, -1, vocabulary)[:, count - start :] = 0
-                if scale is not None:
-                    grad *= scale[start : start + rows]
+                if kernel is None:
+                    if divergence:
+                        diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
+                    # scatter_add_ would copy all of it
+                    grad.view(-1).index_add_(0, first[: len(label)] + label, p.new_full(label.shape, smoothing - 1))
+                    if start + rows > count:
+                        grad.view(passes, -1, vocabulary)[:, count - start :] = 0
+                    if scale is not None:
+                        grad *= scale[start : start + rows]
                 grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
-                grad_both += grad.t() @ chunk
+                product = grad.t() @ chunk
+                grad_both = product.to(hidden.dtype) if grad_both is None else grad_both.add_(product)
+            if grad_both is None:
+                grad_both = weight.new_zeros(cast_weight.shape)
             grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)
             each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
