@@ -20,7 +20,8 @@ from seq2seq.nn.attention import attend
 from seq2seq.nn.decoder import Decoder, DecoderState, Memory
 from seq2seq.nn.embedding import embedding_scale
 from seq2seq.nn.functional import tanh_
-from seq2seq.nn.gru import GRULayer
+from seq2seq.nn.gru import GRULayer, compiled_step
+from seq2seq.nn.kernels import usable
 from seq2seq.nn.product import Product
 from seq2seq.nn.translator import TranslationModel
 
@@ -137,12 +138,12 @@ class PreparedModel:
         recurrent = self.from_state(h)  # (rows, A + 3H) or (rows, A + 2H)
         given = self._given(tokens)  # (rows, 3H + R [+ A])
         if self.attention:
-            query, recurrent = recurrent[:, : self.width], recurrent[:, self.width :]
+            query = recurrent[:, : self.width]
             if self.given_split is not None:
                 query, given = query + given[:, self.given_split :], given[:, : self.given_split]
             # a sentence alone has no padding
             bias = memory.bias if memory.size > 1 else None
-            context, weights = attend(query, memory.keys, memory.values, self.score, bias)
+            context, weights = attend(query, memory.keys, memory.values, self.score, bias, memory.lengths)
             terms = self.from_context(context, given)
         else:
             context = memory.summary.repeat_interleave(hypotheses, 0) if self.upper else memory.summary
@@ -185,7 +186,7 @@ def _recurrent(layer: GRULayer) -> tuple[Tensor, Tensor, Tensor | None]:
     weight, size = layer.weight_recurrent[0], layer.size
     bias = layer.bias_recurrent.new_zeros(2 * size)
     if layer.reset_after:
-        return weight, torch.cat((bias, layer.bias_recurrent[0])), None
+        return torch.cat((weight[2 * size :], weight[: 2 * size])), torch.cat((layer.bias_recurrent[0], bias)), None
     return weight[: 2 * size], bias, weight[2 * size :]
 
 
@@ -194,14 +195,17 @@ def _gates(x: Tensor, recurrent: Tensor, h: Tensor, inner: Product | None) -> Te
 
     Args:
         x: (rows, 3H) input terms of r, z, n.
-        recurrent: (rows, 3H) U h + (0, 0, b_n), or (rows, 2H) where the reset gate comes before the product.
+        recurrent: (rows, P): the last 3H columns are those of n, r, z, U h + (b_n, 0, 0); where the reset gate comes
+            before the product the last 2H are those of r, z.
         h: (rows, H) state.
         inner: The product of r * h there, None otherwise.
     """
     size = h.shape[-1]
-    r, z = recurrent[:, : 2 * size].add_(x[:, : 2 * size]).sigmoid_().split(size, -1)
+    if inner is None and usable(h, h.dtype):
+        return compiled_step(x, recurrent, h)
+    r, z = recurrent[:, -2 * size :].add_(x[:, : 2 * size]).sigmoid_().split(size, -1)
     if inner is None:
-        n = torch.addcmul(x[:, 2 * size :], r, recurrent[:, 2 * size :])
+        n = torch.addcmul(x[:, 2 * size :], r, recurrent[:, -3 * size : -2 * size])
     else:
         n = inner(r * h, x[:, 2 * size :])
     return torch.lerp(tanh_(n), h, z)

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from seq2seq.nn.functional import product_dtype
 from seq2seq.nn.gru import ReverseTape, Tape, state_weight
-from seq2seq.nn.kernels import Attention, Kernel
+from seq2seq.nn.kernels import Attention, Kernel, usable
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention of K queries a sentence.
 
     Args:
@@ -29,12 +31,22 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, bias: Tensor 
         values: (B, S, C) encoder states.
         v: (A,) the doubled scoring vector.
         bias: (B, S) zero at tokens, minus infinity at padding; None where there is no padding.
+        lengths: (B,) tokens; where they are given no gradient is wanted, and compiled code may do the work.
 
     Returns:
         Contexts (B * K, C) and weights (B * K, S).
     """
-    sentences = keys.shape[0]
+    sentences, length, width = keys.shape
     hypotheses = query.shape[0] // sentences
+    if lengths is not None and usable(query, values.dtype) and keys.is_contiguous() and values.is_contiguous():
+        rows, context = len(query), values.shape[-1]
+        found = query.new_empty(rows, context), query.new_empty(rows, length)
+        Kernel(
+            "attend_forward", Attention, rows * length * width, batch=rows, length=length, width=width, context=context,
+            hypotheses=hypotheses, products=query.stride(0), lengths=lengths, keys=keys, values=values, v=v,
+            from_state=query, queries=query.new_empty(rows, width), contexts=found[0], weights=found[1],
+        )(0)  # fmt: skip
+        return found
     activation = (keys.unsqueeze(1) + query.view(sentences, hypotheses, 1, -1)).sigmoid_()  # (B, K, S, A)
     scores = activation @ v  # (B, K, S)
     weights = torch.softmax(scores if bias is None else scores + bias.unsqueeze(1), -1)
@@ -99,7 +111,7 @@ class _Forward:
         batch, length, width = self.keys.shape
         return Kernel(
             function, Attention, self.keys.numel(), batch=batch, length=length, width=width,
-            context=self.values.shape[-1], narrow=self.inputs.dtype != self.values.dtype,
+            context=self.values.shape[-1], hypotheses=1, narrow=self.inputs.dtype != self.values.dtype,
             lengths=(self.bias == 0).sum(1), keys=self.keys, values=self.values, v=self.doubled_v,
             queries=self.queries, weights=self.weights, contexts=self.contexts, **fields,
         )  # fmt: skip

@@ -48,6 +48,28 @@ def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bo
     return torch.lerp(n, h, z)
 
 
+def compiled_step(x: Tensor, recurrent: Tensor, h: Tensor) -> Tensor:
+    """One step in compiled code, for decoding, where `kernels.usable` says that there is some; no gradient.
+
+    Args:
+        x: (rows, 3H) input terms of r, z, n.
+        recurrent: (rows, P), the last 3H columns U_n h + b_n, U_r h, U_z h.
+        h: (rows, H) state.
+
+    Returns:
+        (rows, H) next state.
+    """
+    rows, size = h.shape
+    states, gates = h.new_empty(2, rows, size), h.new_empty(4, rows, size)
+    states[0] = h
+    Kernel(
+        "gru_forward", Recurrence, h.numel(), steps=1, directions=1, batch=rows, size=size,
+        products=recurrent.stride(0), x_row=x.stride(0), x=x, from_state=recurrent, states=states, gates=gates,
+        inner=gates[3],
+    )(0)  # fmt: skip
+    return states[1]
+
+
 def state_weight(weight: Tensor, reset_after: bool, query: Tensor | None = None) -> Tensor:
     """The matrices whose products take the whole previous state, one under the other.
 

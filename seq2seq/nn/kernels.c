@@ -34,7 +34,7 @@ typedef struct {
     const void *x;                             /* (T, D, B, 3H) input terms */
     const void *more;                          /* (D, B, 3H) added to the input terms of this step, or null */
     const void *from_state;                    /* (D, B, P): the last 3H columns are U_n h, U_r h, U_z h */
-    const float *bias;                         /* (D, H) b_n */
+    const float *bias;                         /* (D, H) b_n, or null */
     const float *mask;                         /* (D, B, H) or null */
     float *states;                             /* (T + 1, D, B, H) */
     float *gates;                              /* (T, D, B, 3H) r, z, n */
@@ -48,12 +48,13 @@ typedef struct {
 } Recurrence;
 
 typedef struct {
-    int64_t batch, length, width, context;     /* B, S, A, C */
+    int64_t batch, length, width, context;     /* B (in decoding B * K), S, A, C */
+    int64_t hypotheses;                        /* K: so many rows, one after the other, read the same keys and values */
     int64_t products, grad_columns;            /* columns of from_state, of grads */
     int64_t narrow, terms_narrow, threads;
-    const int64_t *lengths;                    /* (B,) tokens, at the front */
-    const float *keys;                         /* (B, S, A) doubled */
-    const float *values;                       /* (B, S, C) */
+    const int64_t *lengths;                    /* (B / K,) tokens, at the front */
+    const float *keys;                         /* (B / K, S, A) doubled */
+    const float *values;                       /* (B / K, S, C) */
     const float *v;                            /* (A,) doubled */
     const void *from_state;                    /* (B, P): the first A columns are the doubled query */
     const void *query_terms;                   /* (T, B, A) added to it, or null */
@@ -78,6 +79,17 @@ typedef struct {
     float *log_p;                              /* (whole,) kept * logit of the label - log of the normaliser */
     float *scratch;                            /* (threads, V) */
 } CrossEntropy;
+
+typedef struct {
+    int64_t rows, columns, stride;             /* R, N; of x, or of bias: 0 where all rows have the same */
+    int64_t narrow, threads;
+    const void *x;                             /* (R, N) float32; what comes from a product: int32 or bfloat16 */
+    const float *bias;                         /* (R, N) or (N,) */
+    const float *steps;                        /* (N,) of int8 weights */
+    float *row_steps;                          /* (R,) of int8 inputs, or null: one step for all */
+    float factor;                              /* one over that step */
+    void *out;                                 /* (R, N) int8, or float32 */
+} Product;
 
 INLINE float load(const void *from, int64_t i, int narrow) {
     if (!narrow) return ((const float *)from)[i];
@@ -128,7 +140,7 @@ INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int nar
     const void *x = at(p->x, t * p->x_step + direction * p->x_direction + row % p->batch * p->x_row, x_narrow);
     const void *more = p->more ? at(p->more, row * 3 * size, narrow) : 0;
     const void *from_state = at(p->from_state, (row + 1) * p->products - 3 * size, narrow);
-    const float *bias = p->bias + direction * size, *state = p->states + at_t * size;
+    const float *bias = p->bias ? p->bias + direction * size : 0, *state = p->states + at_t * size;
     float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
     float *inner = p->inner + at_t * size, *next = p->states + (at_t + rows) * size;
     for (int64_t j = 0; j < 2 * size; j++) /* r and z lie side by side in all three */
@@ -136,10 +148,10 @@ INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int nar
     if (more)
         for (int64_t j = 0; j < 2 * size; j++) r[j] += load(more, j, narrow);
     for (int64_t j = 0; j < 2 * size; j++) r[j] = sigmoid(r[j]);
-    for (int64_t j = 0; j < size; j++) {
-        inner[j] = load(from_state, j, narrow) + bias[j];
-        n[j] = load(x, 2 * size + j, x_narrow) + r[j] * inner[j];
-    }
+    for (int64_t j = 0; j < size; j++) inner[j] = load(from_state, j, narrow);
+    if (bias)
+        for (int64_t j = 0; j < size; j++) inner[j] += bias[j];
+    for (int64_t j = 0; j < size; j++) n[j] = load(x, 2 * size + j, x_narrow) + r[j] * inner[j];
     if (more)
         for (int64_t j = 0; j < size; j++) n[j] += load(more, 2 * size + j, narrow);
     for (int64_t j = 0; j < size; j++) {
@@ -184,9 +196,11 @@ INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int na
 }
 
 INLINE void attend_forward_row(const Attention *p, int64_t t, int64_t row, int narrow, int terms_narrow) {
-    const int64_t width = p->width, at_t = t * p->batch + row, tokens = p->lengths[row];
+    const int64_t width = p->width, at_t = t * p->batch + row, sentence = row / p->hypotheses;
+    const int64_t tokens = p->lengths[sentence];
     const void *from_state = at(p->from_state, row * p->products, narrow);
-    const float *keys = p->keys + row * p->length * width, *values = p->values + row * p->length * p->context;
+    const float *keys = p->keys + sentence * p->length * width;
+    const float *values = p->values + sentence * p->length * p->context;
     const float *v = p->v;
     float *query = p->queries + at_t * width, *weights = p->weights + at_t * p->length;
     float *context = p->contexts + at_t * p->context;
@@ -276,6 +290,34 @@ INLINE void cross_entropy_row(const CrossEntropy *p, int64_t start, int64_t row,
     for (int64_t j = 0; j < size; j++) store(logits, j, e[j] * factor, narrow);
 }
 
+INLINE void quantise_row(const Product *p, int64_t row) {
+    const float *x = (const float *)p->x + row * p->stride, round = 12582912.0f; /* as in `exponential` */
+    float factor = p->factor, most = 1e-12f;
+    if (p->row_steps) {
+#pragma omp simd reduction(max : most)
+        for (int64_t j = 0; j < p->columns; j++) {
+            float size = x[j] < 0.0f ? -x[j] : x[j];
+            most = size > most ? size : most;
+        }
+        p->row_steps[row] = most / 127.0f;
+        factor = 127.0f / most;
+    }
+    int8_t *out = (int8_t *)p->out + row * p->columns;
+    for (int64_t j = 0; j < p->columns; j++) out[j] = (int8_t)(int32_t)(x[j] * factor + round - round);
+}
+
+INLINE void finish_row(const Product *p, int64_t row) {
+    const int64_t columns = p->columns;
+    const float *bias = p->bias + row * p->stride, *steps = p->steps, step = p->row_steps ? p->row_steps[row] : 1.0f;
+    float *out = (float *)p->out + row * columns;
+    if (p->narrow) {
+        for (int64_t j = 0; j < columns; j++) out[j] = load(p->x, row * columns + j, 1) + bias[j];
+    } else {
+        const int32_t *x = (const int32_t *)p->x + row * columns;
+        for (int64_t j = 0; j < columns; j++) out[j] = (float)x[j] * step * steps[j] + bias[j];
+    }
+}
+
 /* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
 
 FOR_EACH_PROCESSOR void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
@@ -328,6 +370,14 @@ FOR_EACH_PROCESSOR void cross_entropy_rows(const void *arguments, int64_t start,
             cross_entropy_row(p, start, row, 0);
 }
 
+FOR_EACH_PROCESSOR void quantise_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    for (int64_t row = start + first; row < start + last; row++) quantise_row(arguments, row);
+}
+
+FOR_EACH_PROCESSOR void finish_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    for (int64_t row = start + first; row < start + last; row++) finish_row(arguments, row);
+}
+
 typedef void (*Rows)(const void *arguments, int64_t t, int64_t first, int64_t last);
 
 static void share(Rows rows, const void *arguments, int64_t t, int64_t count, int64_t threads) {
@@ -349,3 +399,6 @@ void cross_entropy(const CrossEntropy *p, int64_t start) {
     int64_t left = p->whole - start;
     share(cross_entropy_rows, p, start, left < p->chunk ? left : p->chunk, p->threads);
 }
+
+void quantise(const Product *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
+void finish(const Product *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }

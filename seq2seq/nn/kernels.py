@@ -44,7 +44,8 @@ class Attention(ctypes.Structure):
     """Arguments of `attend_forward` and `attend_backward`; see kernels.c."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("batch", "length", "width", "context", "products", "grad_columns")),
+        *((name, ctypes.c_int64) for name in ("batch", "length", "width", "context", "hypotheses")),
+        *((name, ctypes.c_int64) for name in ("products", "grad_columns")),
         *((name, ctypes.c_int64) for name in ("narrow", "terms_narrow", "threads")),
         *((name, ctypes.c_void_p) for name in ("lengths", "keys", "values", "v", "from_state", "query_terms")),
         *((name, ctypes.c_void_p) for name in ("queries", "weights", "contexts", "inputs")),
@@ -63,6 +64,17 @@ class CrossEntropy(ctypes.Structure):
     ]
 
 
+class Product(ctypes.Structure):
+    """Arguments of `quantise` and `finish`; see kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "columns", "stride", "narrow", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "bias", "steps", "row_steps")),
+        ("factor", ctypes.c_float),
+        ("out", ctypes.c_void_p),
+    ]
+
+
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Any, str]:
     """The library, or None, and why."""
@@ -76,7 +88,7 @@ def _load() -> tuple[Any, str]:
         return None, f"cannot be loaded ({error})"
     if interface != INTERFACE:
         return None, "compiled from another version of seq2seq"
-    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward", "cross_entropy"):
+    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward", "cross_entropy", "quantise", "finish"):
         getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
         getattr(library, name).restype = None
     return library, "compiled"

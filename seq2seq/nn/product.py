@@ -15,6 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seq2seq.nn import kernels
+from seq2seq.nn.kernels import Kernel, usable
+
 LEVELS = 127
 
 
@@ -39,10 +42,10 @@ class Product:
             self.weight = weight.to(dtype, copy=True).t()  # (I, O)
             return
         quantised, steps = _quantise(weight)
-        self.weight, self.steps = quantised.t(), steps[:, 0]
-        self.factor: Tensor | None = None
+        self.weight, self.steps = quantised.t(), steps
+        self.factor = 0.0
         if bound is not None:
-            self.steps, self.factor = self.steps * (bound / LEVELS), _factor(bound, weight)
+            self.steps, self.factor = self.steps * (bound / LEVELS), LEVELS / bound
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """(R, O) from x (R, I); `bias` (R, O) takes the place of the bias vector."""
@@ -50,12 +53,9 @@ class Product:
         if self.dtype == bias.dtype:
             return torch.addmm(bias, x, self.weight)
         if self.dtype != torch.int8:
-            return (x.to(self.dtype) @ self.weight).to(bias.dtype).add_(bias)
-        if self.factor is not None:
-            quantised = (x * self.factor).round_().to(torch.int8)
-            return torch.addcmul(bias, torch._int_mm(quantised, self.weight), self.steps)
-        quantised, steps = _quantise(x)
-        return torch.addcmul(bias, torch._int_mm(quantised, self.weight) * steps, self.steps)
+            return _finish(x.to(self.dtype) @ self.weight, bias)
+        quantised, row_steps = _quantise(x, self.factor)
+        return _finish(torch._int_mm(quantised, self.weight), bias, self.steps, row_steps)
 
 
 class StackedProduct:
@@ -67,9 +67,9 @@ class StackedProduct:
         if dtype != torch.int8:
             self.weight = weight.to(dtype).transpose(1, 2).contiguous()  # (D, I, O)
             return
-        quantised, steps = _quantise(weight)
-        self.parts = quantised.transpose(1, 2).unbind(0)
-        self.steps, self.factor = steps.transpose(1, 2) * (bound / LEVELS), _factor(bound, weight)  # (D, 1, O)
+        quantised, steps = _quantise(weight.flatten(0, 1), 0.0)
+        self.parts = quantised.view(weight.shape).transpose(1, 2).unbind(0)
+        self.steps, self.factor = steps.view(weight.shape[:2]) * (bound / LEVELS), LEVELS / bound  # (D, O)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(D, R, O) from x (D, R, I)."""
@@ -77,19 +77,37 @@ class StackedProduct:
             return torch.baddbmm(self.bias, x, self.weight)
         if self.dtype != torch.int8:
             return torch.bmm(x.to(self.dtype), self.weight).to(x.dtype).add_(self.bias)
-        quantised = (x * self.factor).round_().to(torch.int8)
-        sums = quantised.new_empty((*x.shape[:2], self.bias.shape[-1]), dtype=torch.int32)
-        for d, part in enumerate(self.parts):
-            torch._int_mm(quantised[d], part, out=sums[d])
-        return torch.addcmul(self.bias, sums, self.steps)
+        quantised, _ = _quantise(x.flatten(0, 1), self.factor)
+        parts = zip(quantised.view(x.shape), self.parts, self.bias[:, 0], self.steps, strict=True)
+        return torch.stack([_finish(torch._int_mm(q, part), bias, steps) for q, part, bias, steps in parts])
 
 
-def _quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 numbers (..., I), and the step (..., 1) of each row."""
-    steps = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12).div_(LEVELS)
-    return (x / steps).round_().to(torch.int8), steps
+def _quantise(x: Tensor, factor: float = 0.0) -> tuple[Tensor, Tensor | None]:
+    """int8 numbers (R, I) of x (R, I), and the step (R,) of each row; None where one over it is `factor` for all."""
+    if usable(x, torch.float32):
+        rows, columns = x.shape
+        out, steps = torch.empty(x.shape, dtype=torch.int8), None if factor else x.new_empty(rows)
+        Kernel(
+            "quantise", kernels.Product, x.numel(), rows=rows, columns=columns, stride=x.stride(0), x=x, out=out,
+            row_steps=steps, factor=factor,
+        )(0)  # fmt: skip
+        return out, steps
+    if factor:
+        return (x * factor).round_().to(torch.int8), None
+    steps = x.abs().amax(-1).clamp_(min=1e-12).div_(LEVELS)
+    return (x / steps[:, None]).round_().to(torch.int8), steps
 
 
-def _factor(bound: float, like: Tensor) -> Tensor:
-    # a tensor without dimensions: a Python number would be made into one at every call
-    return like.new_tensor(LEVELS / bound)
+def _finish(product: Tensor, bias: Tensor, steps: Tensor | None = None, row_steps: Tensor | None = None) -> Tensor:
+    """(R, O) of a product in bfloat16, or in int32 with the steps (O,) of weights and (R,) of inputs, and a bias."""
+    if usable(bias, torch.float32):
+        out = bias.new_empty(product.shape)
+        Kernel(
+            "finish", kernels.Product, product.numel(), rows=product.shape[0], columns=product.shape[1],
+            stride=bias.stride(0) if bias.dim() > 1 else 0, narrow=steps is None, x=product, bias=bias, steps=steps,
+            row_steps=row_steps, out=out,
+        )(0)  # fmt: skip
+        return out
+    if steps is None:
+        return product.to(bias.dtype).add_(bias)
+    return torch.addcmul(bias, product if row_steps is None else product * row_steps[:, None], steps)
