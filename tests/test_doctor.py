@@ -26,7 +26,8 @@ def test_the_real_command_is_quick():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     lines = {line.split()[1]: line for line in done.stdout.splitlines()[:-1]}
     assert list(lines) == [
-        "seq2seq", "python", "packages", "extras", "output", "cache", "threads", "bfloat16", "gpu", "training",
+        "seq2seq", "python", "packages", "extras", "output", "cache", "threads", "kernels", "bfloat16", "gpu",
+        "training",
     ]  # fmt: skip
     assert __version__ in lines["seq2seq"] and f"torch {torch.__version__}" in lines["packages"]
     assert done.stdout.splitlines()[-1] == "Everything needed works."

@@ -71,6 +71,7 @@ def examine(output: Path) -> Iterator[Finding]:
         yield Finding("torch", f"cannot be imported ({_short(error)}); pip install torch", good=False)
         return
     yield _guarded("threads", _threads)
+    yield _guarded("kernels", _kernels)
     yield _guarded("bfloat16", _bfloat16)
     yield _guarded("gpu", _gpu)
     yield _guarded("training", _training)
@@ -135,6 +136,14 @@ def _threads() -> Finding:
             share = int(quota) / int(period)
             text += f"; this container has the time of {share:g} cores: train with --threads {max(1, round(share))}"
     return Finding("threads", text)
+
+
+def _kernels() -> Finding:
+    from seq2seq.nn.kernels import description
+
+    found = description()
+    rest = "" if found == "compiled" else "; all works, but slower: install gcc, then this again"
+    return Finding("kernels", found + rest)
 
 
 def _bfloat16() -> Finding:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import ConfigError
+from seq2seq.nn.product import log_softmax
 
 
 class EnsembleParts(NamedTuple):
@@ -59,7 +60,7 @@ class Ensemble:
             model.step(tokens, part, remembered)
             for model, part, remembered in zip(self.models, state.parts, memory.parts, strict=True)
         ]
-        log_probs = _mean_probability([torch.log_softmax(logits.float(), -1) for logits, _, _ in steps])
+        log_probs = _mean_probability([log_softmax(logits) for logits, _, _ in steps])
         weights = [attention for _, _, attention in steps if attention is not None]
         return (
             log_probs,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seq2seq.inference.search import SearchModel
 from seq2seq.inference.trace import Ints
+from seq2seq.nn.product import log_softmax
 from seq2seq.text.batching import collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -152,7 +153,7 @@ def _level(
         nodes = torch.from_numpy(level.sources[start:stop]).to(device)
         tokens = torch.from_numpy(level.pieces[start:stop]).to(device)
         logits, now, _ = model.step(tokens, state.select(index), memory.select(nodes))
-        log_probs = torch.log_softmax(logits.float(), -1)
+        log_probs = log_softmax(logits)
         rows = max(1, LOGITS // logits.shape[-1])
         states.append(now)
         a, b = np.searchsorted(following.parents, (start, stop))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seq2seq.nn.encoder import Encoder
 from seq2seq.nn.functional import reversal_index, tanh_
-from seq2seq.nn.gru import GRULayer
+from seq2seq.nn.gru import GRULayer, compiled_step
+from seq2seq.nn.kernels import usable
 from seq2seq.nn.product import Product, StackedProduct
 
 
@@ -46,7 +47,8 @@ class _Layer:
         rest = bias.new_zeros(2, 2 * size)
         self.inner: StackedProduct | None = None
         if layer.reset_after:
-            self.recurrent = StackedProduct(weight, torch.cat((rest, bias), 1), dtype=dtype, bound=1.0)
+            order = torch.cat((weight[:, 2 * size :], weight[:, : 2 * size]), 1)  # n, r, z
+            self.recurrent = StackedProduct(order, torch.cat((bias, rest), 1), dtype=dtype, bound=1.0)
         else:
             self.recurrent = StackedProduct(weight[:, : 2 * size], rest, dtype=dtype, bound=1.0)
             self.inner = StackedProduct(weight[:, 2 * size :], rest[:, :size], dtype=dtype, bound=1.0)
@@ -62,10 +64,14 @@ class _Layer:
         h = x.new_zeros(2, batch, size)
         for t, out in enumerate(states.unbind(0)):
             recurrent = self.recurrent(h)
-            gates = recurrent[..., : 2 * size].add_(gate_terms[t]).sigmoid_()
+            if self.inner is None and usable(h, h.dtype):
+                stepped = compiled_step(x[t].flatten(0, 1), recurrent.flatten(0, 1), h.flatten(0, 1))
+                h = out.copy_(stepped.view_as(out))
+                continue
+            gates = recurrent[..., -2 * size :].add_(gate_terms[t]).sigmoid_()
             r, z = gates[..., :size], gates[..., size:]
             if self.inner is None:
-                n = torch.addcmul(candidate_terms[t], r, recurrent[..., 2 * size :])
+                n = torch.addcmul(candidate_terms[t], r, recurrent[..., :size])
             else:
                 n = self.inner(r * h).add_(candidate_terms[t])
             h = torch.lerp(tanh_(n), h, z, out=out)

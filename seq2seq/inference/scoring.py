@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seq2seq.errors import CorpusError
 from seq2seq.inference.search import SearchModel
+from seq2seq.nn.product import log_softmax
 from seq2seq.text.batching import Batch, collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -55,7 +56,7 @@ def _by_steps(model: SearchModel, batch: Batch) -> Tensor:
     steps = []
     for previous, piece in itertools.pairwise(batch.target.unbind(1)):
         logits, state, _ = model.step(previous, state, memory)
-        steps.append(torch.log_softmax(logits.float(), -1).gather(1, piece[:, None]))
+        steps.append(log_softmax(logits).gather(1, piece[:, None]))
     return torch.cat(steps, 1)
 
 

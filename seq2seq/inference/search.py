@@ -25,6 +25,7 @@ from seq2seq.config import SearchConfig
 from seq2seq.inference.candidates import best_continuations
 from seq2seq.inference.rules import Rules, check_search
 from seq2seq.inference.trace import Bools, Floats, Hypothesis, Ints, Trace
+from seq2seq.nn.product import log_softmax
 
 # Finished sentences leave the batch when they are this share of it: leaving means copying the memory of the others.
 COMPACT_SHARE = 0.1
@@ -72,7 +73,7 @@ class _Decoding:
     def next_log_probs(self, t: int) -> Tensor:
         """Log probabilities (M, K, V) of piece t, minus infinity where the rules forbid it."""
         logits, self.state, self.weights = self.model.step(self.tokens, self.state, self.memory)
-        log_probs = torch.log_softmax(logits.float(), -1).view(-1, self.width, logits.shape[-1])
+        log_probs = log_softmax(logits).view(-1, self.width, logits.shape[-1])
         self.rules.apply(log_probs, t, self.history)
         return log_probs
 

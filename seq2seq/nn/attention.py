@@ -39,10 +39,10 @@ def attend(
     sentences, length, width = keys.shape
     hypotheses = query.shape[0] // sentences
     if lengths is not None and usable(query, values.dtype) and keys.is_contiguous() and values.is_contiguous():
-        rows, context = len(query), values.shape[-1]
-        found = query.new_empty(rows, context), query.new_empty(rows, length)
+        rows, size = len(query), values.shape[-1]
+        found = query.new_empty(rows, size), query.new_empty(rows, length)
         Kernel(
-            "attend_forward", Attention, rows * length * width, batch=rows, length=length, width=width, context=context,
+            "attend_forward", Attention, rows * length * width, batch=rows, length=length, width=width, context=size,
             hypotheses=hypotheses, products=query.stride(0), lengths=lengths, keys=keys, values=values, v=v,
             from_state=query, queries=query.new_empty(rows, width), contexts=found[0], weights=found[1],
         )(0)  # fmt: skip
@@ -55,7 +55,10 @@ def attend(
 
 
 class _Forward:
-    """T decoder steps, and what they leave for the backward pass: products are of type `dtype`, all else as for `attentive_gru`."""
+    """T decoder steps, and what they leave for the backward pass.
+
+    Products are of type `dtype`; the other arguments are those of `attentive_gru`.
+    """
 
     def __init__(
         self,
@@ -74,7 +77,8 @@ class _Forward:
         reset_after: bool,
         query_terms: Tensor | None,
     ) -> None:
-        steps, self.width = x.shape[0], weight_query.shape[0]
+        steps: int = x.shape[0]
+        self.width = weight_query.shape[0]
         batch, length, _ = keys.shape
         self.x, self.keys, self.values, self.bias = x, keys.contiguous(), values.contiguous(), bias
         self.query_terms = None if query_terms is None else query_terms.contiguous()

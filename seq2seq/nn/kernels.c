@@ -1,10 +1,11 @@
-/* What a recurrent step computes besides its matrix products, each kernel in one pass over the memory.
+/* What recurrent steps compute besides their matrix products, each kernel in one pass over the memory.
  *
  * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory and
- * rounds or widens numbers of its own. Here are five: forward and backward of the GRU and of additive attention, and the
- * cross-entropy. The equations and names are those of gru.py, attention.py and loss.py, whose PyTorch code does the
- * same where this file was not compiled. Numbers are float32; what goes into matrix products and comes from them is float32 or, where `narrow` is
- * set, bfloat16. kernels.py holds the same structures.
+ * rounds or widens numbers of its own. Here are forward and backward of the GRU and of additive attention, the
+ * cross-entropy, and what decoding does around its products. The equations and names are those of gru.py, attention.py,
+ * loss.py and product.py, whose PyTorch code does the same where this file was not compiled. Numbers are float32; what
+ * goes into products and comes from them is float32 or, where `narrow` is set, bfloat16. kernels.py holds the same
+ * structures.
  */
 
 #include <math.h>
@@ -83,7 +84,7 @@ typedef struct {
 typedef struct {
     int64_t rows, columns, stride;             /* R, N; of x, or of bias: 0 where all rows have the same */
     int64_t narrow, threads;
-    const void *x;                             /* (R, N) float32; what comes from a product: int32 or bfloat16 */
+    const void *x;                             /* (R, N) float32; for `finish` what a product gave, int32 or bfloat16 */
     const float *bias;                         /* (R, N) or (N,) */
     const float *steps;                        /* (N,) of int8 weights */
     float *row_steps;                          /* (R,) of int8 inputs, or null: one step for all */
@@ -318,6 +319,18 @@ INLINE void finish_row(const Product *p, int64_t row) {
     }
 }
 
+INLINE void log_softmax_row(const Product *p, int64_t row) {
+    const float *x = (const float *)p->x + row * p->stride;
+    float *out = (float *)p->out + row * p->columns, most = -INFINITY, total = 0.0f;
+#pragma omp simd reduction(max : most)
+    for (int64_t j = 0; j < p->columns; j++) most = x[j] > most ? x[j] : most;
+    for (int64_t j = 0; j < p->columns; j++) out[j] = exponential(x[j] - most);
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < p->columns; j++) total += out[j];
+    const float log_sum = most + logf(total);
+    for (int64_t j = 0; j < p->columns; j++) out[j] = x[j] - log_sum;
+}
+
 /* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
 
 FOR_EACH_PROCESSOR void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
@@ -378,6 +391,10 @@ FOR_EACH_PROCESSOR void finish_rows(const void *arguments, int64_t start, int64_
     for (int64_t row = start + first; row < start + last; row++) finish_row(arguments, row);
 }
 
+FOR_EACH_PROCESSOR void log_softmax_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    for (int64_t row = start + first; row < start + last; row++) log_softmax_row(arguments, row);
+}
+
 typedef void (*Rows)(const void *arguments, int64_t t, int64_t first, int64_t last);
 
 static void share(Rows rows, const void *arguments, int64_t t, int64_t count, int64_t threads) {
@@ -402,3 +419,4 @@ void cross_entropy(const CrossEntropy *p, int64_t start) {
 
 void quantise(const Product *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
 void finish(const Product *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }
+void log_softmax(const Product *p, int64_t start) { share(log_softmax_rows, p, start, p->rows, p->threads); }

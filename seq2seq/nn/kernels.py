@@ -9,10 +9,12 @@ It is for float32 states on a CPU, with the reset gate after the product; everyt
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,6 +22,11 @@ from torch import Tensor
 
 # Of the structures; kernels.c has the same number. A library compiled from another version would read wrong memory.
 INTERFACE = 1
+
+FUNCTIONS = (
+    *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
+    *("cross_entropy", "log_softmax", "quantise", "finish"),
+)
 
 # Numbers of a step below which a second thread costs more than it gains
 THREADED = 4096
@@ -65,7 +72,7 @@ class CrossEntropy(ctypes.Structure):
 
 
 class Product(ctypes.Structure):
-    """Arguments of `quantise` and `finish`; see kernels.c."""
+    """Arguments of `quantise`, `finish` and `log_softmax`; see kernels.c."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "columns", "stride", "narrow", "threads")),
@@ -88,7 +95,7 @@ def _load() -> tuple[Any, str]:
         return None, f"cannot be loaded ({error})"
     if interface != INTERFACE:
         return None, "compiled from another version of seq2seq"
-    for name in ("gru_forward", "gru_backward", "attend_forward", "attend_backward", "cross_entropy", "quantise", "finish"):
+    for name in FUNCTIONS:
         getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
         getattr(library, name).restype = None
     return library, "compiled"
@@ -99,15 +106,14 @@ def description() -> str:
     return _load()[1]
 
 
-class without:
+@contextlib.contextmanager
+def without() -> Iterator[None]:
     """In its block this thread computes in PyTorch alone: `with without(): ...`."""
-
-    def __enter__(self) -> None:
-        self._before = getattr(_state, "off", False)
-        _state.off = True
-
-    def __exit__(self, *_: object) -> None:
-        _state.off = self._before
+    before, _state.off = getattr(_state, "off", False), True
+    try:
+        yield
+    finally:
+        _state.off = before
 
 
 def usable(states: Tensor, dtype: torch.dtype) -> bool:

@@ -17,8 +17,8 @@ from seq2seq.nn.kernels import CrossEntropy, Kernel, usable
 # A chunk has whole tiles of rows, the last one filled up with rows of zeros: few shapes, few kernels to compile.
 TILE = 32
 
-# logits held at a time: on a CPU 32 MB in bfloat16, on a GPU enough to fill it; and rows at the least, for each chunk adds
-# to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
+# logits held at a time: on a CPU 32 MB in bfloat16, on a GPU enough to fill it; and rows at the least, for each chunk
+# adds to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
 CHUNK_LOGITS = {"cpu": 16_000_000, "cuda": 256_000_000}
 LEAST_ROWS = 512
 
@@ -62,6 +62,65 @@ def _diverge(logits: Tensor, p: Tensor, amount: float) -> Tensor:
     return (mean_first - mean_second).sum()
 
 
+class _Chunks:
+    """From a chunk's logits to log probabilities and gradient, in compiled code or in PyTorch."""
+
+    def __init__(
+        self, held: Tensor, log_p: Tensor, labels: Tensor, shares: Tensor | None, smoothing: float, divergence: float
+    ) -> None:
+        """Prepares what all chunks need.
+
+        Args:
+            held: (passes * rows, V) where the logits of each chunk will be.
+            log_p: (passes, W) for the log probabilities; W is R and what fills up the last chunk.
+            labels: (R,).
+            shares: (R,) or None.
+            smoothing: See `output_cross_entropy`.
+            divergence: Likewise.
+        """
+        self.count, self.smoothing, self.divergence, self.log_p = len(labels), smoothing, divergence, log_p
+        self.diverged, (passes, whole) = log_p.new_zeros(()), log_p.shape
+        self.kernel: Kernel | None = None
+        if passes == 1 and usable(log_p, held.dtype):
+            rows, vocabulary = held.shape
+            self.kernel = Kernel(
+                "cross_entropy", CrossEntropy, held.numel(), chunk=rows, whole=whole, count=self.count,
+                vocabulary=vocabulary, narrow=held.dtype != log_p.dtype, logits=held, labels=labels.contiguous(),
+                shares=None if shares is None else shares.to(log_p.dtype).contiguous(), kept=1 - smoothing,
+                log_p=log_p, scratch=log_p.new_empty(torch.get_num_threads(), vocabulary),
+            )  # fmt: skip
+            return
+        self.labels = F.pad(labels, (0, whole - self.count))
+        self.scale = None if shares is None else F.pad(shares.to(held.dtype), (0, whole - self.count))[:, None]
+        self.p = torch.empty_like(held)
+        self.first = torch.arange(len(held), device=held.device) * held.shape[1]  # logit of each row
+
+    def gradient(self, start: int, logits: Tensor) -> Tensor:
+        """Fills `log_p` from row `start` on; the gradient of the logits (rows, V), which may be overwritten.
+
+        That is softmax less the label's (1 - smoothing), times the row's share; what smoothing takes from all pieces,
+        the same in each row, is left to the caller.
+        """
+        if self.kernel is not None:
+            self.kernel(start)
+            return logits
+        (passes, _), vocabulary = self.log_p.shape, logits.shape[1]
+        rows = len(logits) // passes
+        label = self.labels[start : start + rows].repeat(passes)
+        p = torch.softmax(logits, -1, out=self.p[: len(logits)])
+        own, log_sum = _chunk_log_probs(logits, p, label)
+        self.log_p[:, start : start + rows] = ((1 - self.smoothing) * own - log_sum).view(passes, -1)
+        if self.divergence:
+            self.diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), self.divergence)
+        # scatter_add_ would copy all of it
+        p.view(-1).index_add_(0, self.first[: len(label)] + label, p.new_full(label.shape, self.smoothing - 1))
+        if start + rows > self.count:
+            p.view(passes, -1, vocabulary)[:, self.count - start :] = 0
+        if self.scale is not None:
+            p *= self.scale[start : start + rows]
+        return p
+
+
 class _OutputCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -84,53 +143,20 @@ class _OutputCrossEntropy(torch.autograd.Function):
             cast_weight[:, :size], cast_weight[:, size], cast_weight[:, size + 1 :] = weight, bias, 0
             cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, TILE, 0, whole - count))
             cast_hidden[:, :count, size] = 1
-            filled = F.pad(labels, (0, whole - count))
-            scale = None if shares is None else F.pad(shares.to(dtype), (0, whole - count))[:, None]
-            log_p = hidden.new_empty(passes, whole)  # of the label
             grad_hidden = hidden.new_zeros(passes, whole, size)
             grad_both: Tensor | None = None  # of weight and bias
-            diverged = hidden.new_zeros(())
-            compiled = passes == 1 and usable(hidden, dtype)
-            held = cast_hidden.new_empty(1 if compiled else 2, min(rows, whole) * passes, vocabulary)
-            kernel = None
-            if compiled:
-                kernel = Kernel(
-                    "cross_entropy", CrossEntropy, held.numel(), chunk=held.shape[1], whole=whole, count=count,
-                    vocabulary=vocabulary, narrow=dtype != hidden.dtype, logits=held, labels=labels.contiguous(),
-                    shares=None if shares is None else shares.to(hidden.dtype).contiguous(), kept=1 - smoothing,
-                    log_p=log_p, scratch=hidden.new_empty(torch.get_num_threads(), vocabulary),
-                )  # fmt: skip
-            first = torch.arange(held.shape[1], device=hidden.device) * vocabulary  # logit of each row
+            held = cast_hidden.new_empty(min(rows, whole) * passes, vocabulary)
+            chunks = _Chunks(held, hidden.new_empty(passes, whole), labels, shares, smoothing, divergence)
             for start in range(0, count, rows):
-                chunk, label = cast_hidden[:, start : start + rows].flatten(0, 1), filled[start : start + rows]
-                logits, p = held[0, : len(chunk)], held[-1, : len(chunk)]
-                torch.mm(chunk, cast_weight.t(), out=logits)
-                if kernel is not None:
-                    kernel(start)
-                else:
-                    label = label.repeat(passes)
-                    torch.softmax(logits, -1, out=p)
-                    own, log_sum = _chunk_log_probs(logits, p, label)
-                    log_p[:, start : start + rows] = ((1 - smoothing) * own - log_sum).view(passes, -1)
-                if not wanted:
-                    continue
-                # d loss / d logits = softmax - smoothed one-hot; the share of smoothing, the same in each row, below
-                grad = p
-                if kernel is None:
-                    if divergence:
-                        diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), divergence)
-                    # scatter_add_ would copy all of it
-                    grad.view(-1).index_add_(0, first[: len(label)] + label, p.new_full(label.shape, smoothing - 1))
-                    if start + rows > count:
-                        grad.view(passes, -1, vocabulary)[:, count - start :] = 0
-                    if scale is not None:
-                        grad *= scale[start : start + rows]
-                grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
-                product = grad.t() @ chunk
-                grad_both = product.to(hidden.dtype) if grad_both is None else grad_both.add_(product)
+                chunk = cast_hidden[:, start : start + rows].flatten(0, 1)
+                grad = chunks.gradient(start, torch.mm(chunk, cast_weight.t(), out=held[: len(chunk)]))
+                if wanted:
+                    grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
+                    product = grad.t() @ chunk
+                    grad_both = product.to(hidden.dtype) if grad_both is None else grad_both.add_(product)
             if grad_both is None:
                 grad_both = weight.new_zeros(cast_weight.shape)
-            grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
+            grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), chunks.log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)
             each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
             total_hidden, total, log_p_sum = each @ hidden, each.sum(), log_p.flatten() @ each
@@ -141,7 +167,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
             grad_weight -= uniform * total_hidden
             grad_bias -= uniform * total
         ctx.grads, ctx.passes = (grad_hidden, grad_weight, grad_bias), passes
-        return (divergence * diverged - log_p_sum - uniform * logits_sum) / passes
+        return (divergence * chunks.diverged - log_p_sum - uniform * logits_sum) / passes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

@@ -41,7 +41,7 @@ class Product:
         if dtype != torch.int8:
             self.weight = weight.to(dtype, copy=True).t()  # (I, O)
             return
-        quantised, steps = _quantise(weight)
+        quantised, steps = _quantise_rows(weight)
         self.weight, self.steps = quantised.t(), steps
         self.factor = 0.0
         if bound is not None:
@@ -67,7 +67,7 @@ class StackedProduct:
         if dtype != torch.int8:
             self.weight = weight.to(dtype).transpose(1, 2).contiguous()  # (D, I, O)
             return
-        quantised, steps = _quantise(weight.flatten(0, 1), 0.0)
+        quantised, steps = _quantise_rows(weight.flatten(0, 1))
         self.parts = quantised.view(weight.shape).transpose(1, 2).unbind(0)
         self.steps, self.factor = steps.view(weight.shape[:2]) * (bound / LEVELS), LEVELS / bound  # (D, O)
 
@@ -82,7 +82,13 @@ class StackedProduct:
         return torch.stack([_finish(torch._int_mm(q, part), bias, steps) for q, part, bias, steps in parts])
 
 
-def _quantise(x: Tensor, factor: float = 0.0) -> tuple[Tensor, Tensor | None]:
+def _quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 numbers (R, I) of x (R, I), and the step (R,) of each row."""
+    steps = x.abs().amax(-1).clamp_(min=1e-12).div_(LEVELS)
+    return (x / steps[:, None]).round_().to(torch.int8), steps
+
+
+def _quantise(x: Tensor, factor: float) -> tuple[Tensor, Tensor | None]:
     """int8 numbers (R, I) of x (R, I), and the step (R,) of each row; None where one over it is `factor` for all."""
     if usable(x, torch.float32):
         rows, columns = x.shape
@@ -92,10 +98,7 @@ def _quantise(x: Tensor, factor: float = 0.0) -> tuple[Tensor, Tensor | None]:
             row_steps=steps, factor=factor,
         )(0)  # fmt: skip
         return out, steps
-    if factor:
-        return (x * factor).round_().to(torch.int8), None
-    steps = x.abs().amax(-1).clamp_(min=1e-12).div_(LEVELS)
-    return (x / steps[:, None]).round_().to(torch.int8), steps
+    return ((x * factor).round_().to(torch.int8), None) if factor else _quantise_rows(x)
 
 
 def _finish(product: Tensor, bias: Tensor, steps: Tensor | None = None, row_steps: Tensor | None = None) -> Tensor:
@@ -111,3 +114,15 @@ def _finish(product: Tensor, bias: Tensor, steps: Tensor | None = None, row_step
     if steps is None:
         return product.to(bias.dtype).add_(bias)
     return torch.addcmul(bias, product if row_steps is None else product * row_steps[:, None], steps)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """log softmax (R, N) of the rows of x (R, N), in float32 at the least; no gradient."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    if not usable(x, torch.float32) or x.stride(-1) != 1:
+        return torch.log_softmax(x, -1)
+    out = x.new_empty(x.shape)
+    Kernel(
+        "log_softmax", kernels.Product, x.numel(), rows=x.shape[0], columns=x.shape[1], stride=x.stride(0), x=x, out=out
+    )(0)
+    return out
