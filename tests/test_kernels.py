@@ -16,6 +16,7 @@ from torch import Tensor
 from seq2seq.inference.prepared import _gates
 from seq2seq.nn import kernels, loss
 from seq2seq.nn.attention import attend, attentive_gru
+from seq2seq.nn.functional import dropout
 from seq2seq.nn.gru import compiled_step, gru_sequence
 from seq2seq.nn.loss import output_cross_entropy
 from seq2seq.nn.product import Product, StackedProduct, log_softmax
@@ -119,6 +120,19 @@ def test_cross_entropy_of_what_is_far_from_likely() -> None:
     """Where float32 has no exponential left the log probability is exact all the same."""
     hidden, weight, bias = torch.full((2, 1), 300.0), torch.tensor([[1.0], [0.0], [-1.0]]), torch.zeros(3)
     assert float(output_cross_entropy(hidden, weight, bias, torch.tensor([2, 0]), 0.0)) == pytest.approx(600.0)
+
+
+@compiled
+def test_dropout_draws_the_same() -> None:
+    x, up = _random(5, 7, 11), _random(5, 7, 11)
+    found = []
+    for context in (contextlib.nullcontext(), kernels.without()):
+        torch.manual_seed(3)
+        with context:
+            found.append(_results(lambda x: dropout(x, 0.3, training=True), [x], (up,), torch.float32))
+    for mine, expected in zip(*found, strict=True):
+        assert torch.allclose(mine, expected)
+    assert 0.2 < float((found[0][0] == 0).float().mean()) < 0.4
 
 
 @compiled
@@ -259,7 +273,7 @@ def test_both_sides_have_the_same_structures() -> None:
     """Fields in the same order: a structure read askew would read other memory."""
     source = Path(kernels.__file__).with_name("kernels.c").read_text(encoding="utf-8")
     structures = re.findall(r"typedef struct \{(.*?)\} (\w+);", source, re.DOTALL)
-    assert {name for _, name in structures} == {"Recurrence", "Attention", "CrossEntropy", "Product"}
+    assert {name for _, name in structures} == {"Recurrence", "Attention", "CrossEntropy", "Dropout", "Product"}
     kinds = {"int64_t": "c_long", "float": "c_float", "*": "c_void_p"}
     for body, name in structures:
         fields = []

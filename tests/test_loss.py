@@ -79,7 +79,7 @@ def test_the_sum_is_not_rounded_under_autocast(shares: bool) -> None:
     assert value.item() != value.bfloat16().item()
 
 
-@pytest.mark.parametrize(("vocabulary", "passes", "rows"), [(8_000, 1, 512), (2_000, 1, 992), (2_000, 2, 480),
+@pytest.mark.parametrize(("vocabulary", "passes", "rows"), [(8_000, 1, 1984), (2_000, 1, 8000), (2_000, 2, 4000),
                                                             (32_000, 1, 512), (32_000, 2, 256)])  # fmt: skip
 def test_rows_of_a_chunk(vocabulary: int, passes: int, rows: int) -> None:
     assert loss._rows_per_chunk(torch.empty(vocabulary, 1), passes) == rows
@@ -114,6 +114,7 @@ def test_holds_no_more_than_a_chunk_of_logits(monkeypatch: pytest.MonkeyPatch) -
             return result
 
     monkeypatch.setattr(loss, "LEAST_ROWS", loss.TILE)
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 2_000_000)
     rows, vocabulary = 3000, 4000
     hidden, weight = torch.randn(rows, 8, requires_grad=True), torch.randn(vocabulary, 8, requires_grad=True)
     with Largest():

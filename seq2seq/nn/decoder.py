@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.nn.attention import attend, attentive_gru
-from seq2seq.nn.functional import dropout, linear
+from seq2seq.nn.functional import dropout, linear, product_dtype
 from seq2seq.nn.gru import GRULayer, gru_step
 
 
@@ -126,16 +126,18 @@ class Decoder(nn.Module):
         """
         state, gru = self.initial_state(memory), self.gru
         split = self.config.embedding_size
-        weight_embedded, weight_context = gru.weight_input[0].split((split, gru.weight_input.shape[-1] - split), -1)
-        terms = F.linear(embedded, weight_embedded, gru.bias_input[0])  # (T, B, 3H)
+        # `squeeze`, for the gradient of a part taken by its number fills the rest with zeros, be there none
+        weight_input = gru.weight_input.squeeze(0)
+        weight_embedded, weight_context = weight_input.split((split, weight_input.shape[-1] - split), -1)
+        terms = F.linear(embedded, weight_embedded, gru.bias_input.squeeze(0))  # (T, B, 3H)
         mask = gru.state_mask(memory.size)
         weights = None
         if self.attention:
             query_terms = None if self.query_token is None else F.linear(embedded, 2 * self.query_token)
             states, contexts, weights = attentive_gru(
                 terms, state.hidden, memory.keys, memory.values, memory.bias, self.score, self.query, weight_context,
-                gru.weight_recurrent[0], gru.bias_recurrent[0], None if mask is None else mask[0], gru.reset_after,
-                query_terms,
+                gru.weight_recurrent.squeeze(0), gru.bias_recurrent.squeeze(0), None if mask is None else mask[0],
+                gru.reset_after, query_terms,
             )  # fmt: skip
         else:
             terms = terms + linear(memory.summary, weight_context)
@@ -184,7 +186,8 @@ class Decoder(nn.Module):
         The rows of a tied output layer begin with about unit length and learn by steps that do not know what they meet
         (Adam); without the scale logits are small and move slowly.
         """
-        inputs = torch.cat((outputs, contexts, embedded), -1)
+        dtype = product_dtype(outputs)  # cast apart: half as much to put side by side
+        inputs = torch.cat([part.to(dtype) for part in (outputs, contexts, embedded)], -1)
         hidden = linear(inputs, self.readout.weight, self.readout.bias)
         if self.config.readout == "maxout":
             hidden = hidden.unflatten(-1, (-1, 2)).amax(-1)

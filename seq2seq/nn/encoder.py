@@ -44,11 +44,12 @@ class Encoder(nn.Module):
         inputs = embedded
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, GRULayer)
-            terms = layer.input_terms(inputs)  # (S, B, 2, 3H)
-            backward = reverse_rows(terms[:, :, 1].flatten(0, 1), index).unflatten(0, (steps, batch))
-            states = layer(torch.stack((terms[:, :, 0], backward), 1))  # (S, 2, B, H)
-            restored = reverse_rows(states[:, 1].flatten(0, 1), index).unflatten(0, (steps, batch))
-            outputs = dropout(torch.cat((states[:, 0], restored), -1), self.dropout, self.training)  # (S, B, C)
+            # `unbind`, for the gradient of a part taken by its number fills the rest with zeros
+            terms, reading_back = layer.input_terms(inputs).unbind(2)  # (S, B, 3H)
+            backward = reverse_rows(reading_back.flatten(0, 1), index).unflatten(0, (steps, batch))
+            forward, states = layer(torch.stack((terms, backward), 1)).unbind(1)  # (S, B, H)
+            restored = reverse_rows(states.flatten(0, 1), index).unflatten(0, (steps, batch))
+            outputs = dropout(torch.cat((forward, restored), -1), self.dropout, self.training)  # (S, B, C)
             inputs = outputs if i == 0 else inputs + outputs
-        last = states[lengths - 1, 0, torch.arange(batch, device=lengths.device)]
+        last = forward[lengths - 1, torch.arange(batch, device=lengths.device)]
         return inputs, last, restored[0]

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seq2seq.nn.kernels import Dropout, Kernel, usable
+
 
 def product_dtype(like: Tensor) -> torch.dtype:
     """The type in which matrix products run now: autocast's where it is on for this device, else that of `like`."""
@@ -34,17 +36,51 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
     keep = 1.0 - p
     if like.device.type != "cpu":
         return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(keep).div_(keep)
-    # One 64-bit draw of the generator serves four entries: Bernoulli draws one at a time cost ten times as much.
-    count = math.prod(shape)
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
-    threshold = min(round(keep * 65536) - 32768, 32767)
-    return (bits < threshold).view(shape).to(like.dtype).mul_(1.0 / keep)
+    return (_draws(math.prod(shape)) < _threshold(p)).view(shape).to(like.dtype).mul_(1.0 / keep)
+
+
+def _draws(count: int) -> Tensor:
+    """Random 16-bit integers (count,).
+
+    One 64-bit draw of the generator serves four entries: Bernoulli draws one at a time cost ten times as much.
+    """
+    return torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
+
+
+def _threshold(p: float) -> int:
+    """Draws below it stay."""
+    return min(round((1.0 - p) * 65536) - 32768, 32767)
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout in one pass over x, and one over its gradient, from the draws that `dropout_mask` takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        ctx.draws, ctx.p = _draws(x.numel()), p
+        return _drop(x, ctx.draws, p)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _drop(grad, ctx.draws, ctx.p), None
+
+
+def _drop(x: Tensor, draws: Tensor, p: float) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    Kernel(
+        "drop", Dropout, x.numel(), size=x.numel(), threshold=_threshold(p), scale=1.0 / (1.0 - p), x=x, draws=draws,
+        out=out,
+    )(0)  # fmt: skip
+    return out
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout (Srivastava et al. 2014), entry by entry."""
     if not training or p <= 0.0:
         return x
+    if usable(x, torch.float32):
+        return _Dropout.apply(x, p)
     return x * dropout_mask(tuple(x.shape), p, x)
 
 

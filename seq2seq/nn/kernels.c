@@ -2,7 +2,7 @@
  *
  * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory and
  * rounds or widens numbers of its own. Here are forward and backward of the GRU and of additive attention, the
- * cross-entropy, and what decoding does around its products. The equations and names are those of gru.py, attention.py,
+ * cross-entropy, dropout, and what decoding does around its products. The equations and names are those of gru.py, attention.py,
  * loss.py and product.py, whose PyTorch code does the same where this file was not compiled. Numbers are float32; what
  * goes into products and comes from them is float32 or, where `narrow` is set, bfloat16. kernels.py holds the same
  * structures.
@@ -80,6 +80,14 @@ typedef struct {
     float *log_p;                              /* (whole,) kept * logit of the label - log of the normaliser */
     float *scratch;                            /* (threads, V) */
 } CrossEntropy;
+
+typedef struct {
+    int64_t size, threshold, threads;
+    float scale;
+    const float *x;                            /* (size,) */
+    const int16_t *draws;                      /* (size,) where below the threshold, the number stays */
+    float *out;                                /* (size,) */
+} Dropout;
 
 typedef struct {
     int64_t rows, columns, stride;             /* R, N; of x, or of bias: 0 where all rows have the same */
@@ -291,6 +299,14 @@ INLINE void cross_entropy_row(const CrossEntropy *p, int64_t start, int64_t row,
     for (int64_t j = 0; j < size; j++) store(logits, j, e[j] * factor, narrow);
 }
 
+INLINE void drop_part(const Dropout *p, int64_t first, int64_t last) {
+    const float *x = p->x, scale = p->scale;
+    const int16_t *draws = p->draws;
+    const int32_t threshold = (int32_t)p->threshold;
+    float *out = p->out;
+    for (int64_t i = first; i < last; i++) out[i] = draws[i] < threshold ? x[i] * scale : 0.0f;
+}
+
 INLINE void quantise_row(const Product *p, int64_t row) {
     const float *x = (const float *)p->x + row * p->stride, round = 12582912.0f; /* as in `exponential` */
     float factor = p->factor, most = 1e-12f;
@@ -391,6 +407,10 @@ FOR_EACH_PROCESSOR void finish_rows(const void *arguments, int64_t start, int64_
     for (int64_t row = start + first; row < start + last; row++) finish_row(arguments, row);
 }
 
+FOR_EACH_PROCESSOR void drop_parts(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    drop_part(arguments, start + first, start + last);
+}
+
 FOR_EACH_PROCESSOR void log_softmax_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
     for (int64_t row = start + first; row < start + last; row++) log_softmax_row(arguments, row);
 }
@@ -420,3 +440,4 @@ void cross_entropy(const CrossEntropy *p, int64_t start) {
 void quantise(const Product *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
 void finish(const Product *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }
 void log_softmax(const Product *p, int64_t start) { share(log_softmax_rows, p, start, p->rows, p->threads); }
+void drop(const Dropout *p, int64_t start) { share(drop_parts, p, start, p->size, p->threads); }

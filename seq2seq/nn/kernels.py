@@ -25,7 +25,7 @@ INTERFACE = 1
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
-    *("cross_entropy", "log_softmax", "quantise", "finish"),
+    *("cross_entropy", "drop", "log_softmax", "quantise", "finish"),
 )
 
 # Numbers of a step below which a second thread costs more than it gains
@@ -68,6 +68,16 @@ class CrossEntropy(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("logits", "labels", "shares")),
         ("kept", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("log_p", "scratch")),
+    ]
+
+
+class Dropout(ctypes.Structure):
+    """Arguments of `drop`; see kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("size", "threshold", "threads")),
+        ("scale", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("x", "draws", "out")),
     ]
 
 

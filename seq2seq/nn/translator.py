@@ -53,7 +53,10 @@ class TranslationModel(nn.Module):
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """Memory of B sentences from ids (B, S), padded, and lengths (B,)."""
-        embedded = self._embed(source.t(), source=True)
+        return self._remember(self._embed(source.t(), source=True), source_lengths)
+
+    def _remember(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
+        """Memory of B sentences from embeddings (S, B, E)."""
         states, last, first = self.encoder(embedded, source_lengths)
         if self.decoder.attends_embedding:
             states = torch.cat((states, embedded), -1)
@@ -69,8 +72,15 @@ class TranslationModel(nn.Module):
         width = len(batch.target)
         labels = batch.target[sentence, time + 1]
         repeated = Batch(*(torch.cat((part,) * passes) for part in batch)) if passes > 1 else batch
-        memory = self.encode(repeated.source, repeated.source_lengths)
-        embedded = self._embed(repeated.target.t()[:-1], source=False)  # (T, passes * B, E)
+        read, written = repeated.source.t(), repeated.target.t()[:-1]
+        if self.source_embedding is None:
+            # looked up at once: each look-up has a gradient of the size of the table
+            both = self._embed(torch.cat((read.flatten(), written.flatten())), source=True)
+            first, second = both.split((read.numel(), written.numel()))
+            source, embedded = first.view(*read.shape, -1), second.view(*written.shape, -1)
+        else:
+            source, embedded = self._embed(read, source=True), self._embed(written, source=False)
+        memory = self._remember(source, repeated.source_lengths)
         hidden, _ = self.decoder(embedded, memory)
         places = torch.cat([time * width * passes + i * width + sentence for i in range(passes)])
         return hidden.flatten(0, 1).index_select(0, places), labels, time * width + sentence
