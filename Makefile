@@ -14,6 +14,7 @@ help:
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
 $(INSTALLED): pyproject.toml constraints.txt seq2seq/nn/kernels.c
+	@rm -f seq2seq/nn/_kernels*.so
 	@echo "Setting up .venv: installing the packages pinned in constraints.txt (torch is large: some minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[test]"
@@ -38,4 +39,4 @@ lint: $(INSTALLED)
 	$(BIN)/mypy seq2seq
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf seq2seq/nn/_kernels*.so .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 import threading
 from collections.abc import Iterator
@@ -16,10 +17,10 @@ from torch import Tensor
 from seq2seq.inference.prepared import _gates
 from seq2seq.nn import kernels, loss
 from seq2seq.nn.attention import attend, attentive_gru
-from seq2seq.nn.functional import dropout
+from seq2seq.nn.functional import dropout, log_softmax
 from seq2seq.nn.gru import compiled_step, gru_sequence
 from seq2seq.nn.loss import output_cross_entropy
-from seq2seq.nn.product import Product, StackedProduct, log_softmax
+from seq2seq.nn.product import Product, StackedProduct
 
 compiled = pytest.mark.skipif(kernels.description() != "compiled", reason=f"kernels: {kernels.description()}")
 T, D, B, H, S, A, C = 6, 2, 9, 37, 11, 29, 31
@@ -82,8 +83,9 @@ class TestRecurrence:
 
         def run(x: Tensor, h: Tensor, keys: Tensor, values: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             terms = rest[5] if with_terms else None
-            narrow = x.bfloat16() if dtype == torch.bfloat16 else x  # as a product under autocast gives it
-            return attentive_gru(narrow, h, keys, values, bias, *rest[:5], mask, True, terms)
+            if dtype == torch.bfloat16:  # as products under autocast give them
+                x, terms = x.bfloat16(), None if terms is None else terms.bfloat16()
+            return attentive_gru(x, h, keys, values, bias, *rest[:5], mask, True, terms)
 
         ups = (_random(T, B, H), _random(T, B, C))
         mine = _results(run, arguments, ups, dtype)
@@ -97,7 +99,7 @@ class TestRecurrence:
 @pytest.mark.parametrize("with_shares", [False, True])
 def test_cross_entropy(monkeypatch, dtype: torch.dtype, with_shares: bool) -> None:
     monkeypatch.setattr(loss, "LEAST_ROWS", 32)
-    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 32 * 53)  # three chunks, one half full
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "compiled", 32 * 53)  # three chunks, one half full
     labels = torch.arange(75) % 53
     shares = torch.linspace(-1, 2, 75) if with_shares else None
     arguments = [3 * _random(75, 16), _random(53, 16), _random(53)]
@@ -245,8 +247,10 @@ def test_other_types_go_another_way() -> None:
 @contextlib.contextmanager
 def _loaded_again() -> Iterator[None]:
     kernels._load.cache_clear()
-    yield
-    kernels._load.cache_clear()
+    try:
+        yield
+    finally:
+        kernels._load.cache_clear()
 
 
 def test_a_library_of_another_version_is_left_alone(monkeypatch) -> None:
@@ -273,7 +277,7 @@ def test_both_sides_have_the_same_structures() -> None:
     """Fields in the same order: a structure read askew would read other memory."""
     source = Path(kernels.__file__).with_name("kernels.c").read_text(encoding="utf-8")
     structures = re.findall(r"typedef struct \{(.*?)\} (\w+);", source, re.DOTALL)
-    assert {name for _, name in structures} == {"Recurrence", "Attention", "CrossEntropy", "Dropout", "Product"}
+    assert {name for _, name in structures} == {"Recurrence", "Attention", "CrossEntropy", "Dropout", "Rows"}
     kinds = {"int64_t": "c_long", "float": "c_float", "*": "c_void_p"}
     for body, name in structures:
         fields = []
@@ -283,4 +287,26 @@ def test_both_sides_have_the_same_structures() -> None:
             fields += [(field.strip(), kinds[kind]) for field in names]
         mine = [(field, kind.__name__) for field, kind in getattr(kernels, name)._fields_]
         assert mine == fields, name
-    assert f"kernels_interface = {kernels.INTERFACE};" in source
+    assert f"\n    {kernels.INTERFACE}, sizeof(Recurrence)" in source
+
+
+@compiled
+def test_the_library_is_of_this_source() -> None:
+    """One that was left by an earlier installation would be tested in its place."""
+    source = Path(kernels.__file__).with_name("kernels.c")
+    library = importlib.util.find_spec("seq2seq.nn._kernels")
+    assert Path(library.origin).stat().st_mtime >= source.stat().st_mtime, "pip install -e . again"
+
+
+@compiled
+def test_labels_outside_of_the_vocabulary() -> None:
+    for label in (-1, 6):
+        with pytest.raises(IndexError, match="of 6 pieces"):
+            output_cross_entropy(_random(5, 4), _random(6, 4), torch.zeros(6), torch.full((5,), label), 0.1)
+
+
+def test_the_environment_turns_them_off(monkeypatch) -> None:
+    with monkeypatch.context() as patch, _loaded_again():
+        patch.setenv("SEQ2SEQ_KERNELS", "0")
+        assert kernels.description().startswith("turned off")
+        assert not kernels.usable(torch.zeros(1), torch.float32)

@@ -142,7 +142,7 @@ def _kernels() -> Finding:
     from seq2seq.nn.kernels import description
 
     found = description()
-    rest = "" if found == "compiled" else "; all works, but slower: install gcc, then this again"
+    rest = "" if found == "compiled" else "; all works, but slower (install gcc, then seq2seq again)"
     return Finding("kernels", found + rest)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import ConfigError
-from seq2seq.nn.product import log_softmax
+from seq2seq.nn.functional import log_softmax
 
 
 class EnsembleParts(NamedTuple):

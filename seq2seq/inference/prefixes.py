@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seq2seq.inference.search import SearchModel
 from seq2seq.inference.trace import Ints
-from seq2seq.nn.product import log_softmax
+from seq2seq.nn.functional import log_softmax
 from seq2seq.text.batching import collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.errors import CorpusError
 from seq2seq.inference.search import SearchModel
-from seq2seq.nn.product import log_softmax
+from seq2seq.nn.functional import log_softmax
 from seq2seq.text.batching import Batch, collate, length_batches
 from seq2seq.text.tokenizer import Tokenizer
 

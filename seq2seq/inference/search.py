@@ -25,7 +25,7 @@ from seq2seq.config import SearchConfig
 from seq2seq.inference.candidates import best_continuations
 from seq2seq.inference.rules import Rules, check_search
 from seq2seq.inference.trace import Bools, Floats, Hypothesis, Ints, Trace
-from seq2seq.nn.product import log_softmax
+from seq2seq.nn.functional import log_softmax
 
 # Finished sentences leave the batch when they are this share of it: leaving means copying the memory of the others.
 COMPACT_SHARE = 0.1

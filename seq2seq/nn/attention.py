@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seq2seq.nn.functional import product_dtype
 from seq2seq.nn.gru import ReverseTape, Tape, state_weight
@@ -38,7 +39,7 @@ def attend(
     """
     sentences, length, width = keys.shape
     hypotheses = query.shape[0] // sentences
-    if lengths is not None and usable(query, values.dtype) and keys.is_contiguous() and values.is_contiguous():
+    if lengths is not None and _readable(query, keys, values, v, lengths):
         rows, size = len(query), values.shape[-1]
         found = query.new_empty(rows, size), query.new_empty(rows, length)
         Kernel(
@@ -52,6 +53,17 @@ def attend(
     weights = torch.softmax(scores if bias is None else scores + bias.unsqueeze(1), -1)
     context = torch.bmm(weights.to(values.dtype), values)  # (B, K, C)
     return context.flatten(0, 1), weights.flatten(0, 1)
+
+
+def _readable(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, lengths: Tensor) -> bool:
+    return (
+        usable(query, torch.float32)
+        and query.stride(-1) == 1
+        and len(query) % max(len(keys), 1) == 0
+        and all(part.dtype == torch.float32 and part.is_contiguous() for part in (keys, values, v))
+        and lengths.dtype == torch.int64
+        and lengths.is_contiguous()
+    )
 
 
 class _Forward:
@@ -80,8 +92,7 @@ class _Forward:
         steps: int = x.shape[0]
         self.width = weight_query.shape[0]
         batch, length, _ = keys.shape
-        self.x, self.keys, self.values, self.bias = x, keys.contiguous(), values.contiguous(), bias
-        self.query_terms = None if query_terms is None else query_terms.contiguous()
+        self.keys, self.values, self.bias = keys.contiguous(), values.contiguous(), bias
         self.weight_recurrent, self.bias_recurrent, self.doubled_v = weight_recurrent, bias_recurrent[None], 2 * v
         self.tape = Tape(steps, h[None], None if mask is None else mask[None], dtype, reset_after)
         self.contexts = values.new_empty(steps, batch, values.shape[-1])
@@ -95,13 +106,15 @@ class _Forward:
         from_state, from_context = self.weight_state.t(), self.weight_context.t()
         products = x.new_empty(batch, len(self.weight_state), dtype=dtype)
         terms = x.new_empty(batch, len(weight_context), dtype=dtype)
+        self.has_query_terms = query_terms is not None
+        if query_terms is not None:
+            query_terms = query_terms.to(dtype).contiguous()
         advance = self.tape.kernel(x[:, None], products[None], self.bias_recurrent, terms[None])
         if advance is None:
-            self._run(from_state, from_context)
+            self._run(x, query_terms, from_state, from_context)
             return
         attention = self.kernel(
-            "attend_forward", from_state=products, products=products.shape[1], query_terms=self.query_terms,
-            terms_narrow=query_terms is not None and query_terms.dtype != values.dtype,
+            "attend_forward", from_state=products, products=products.shape[1], query_terms=query_terms,
             inputs=None if self.inputs is self.contexts else self.inputs,
         )  # fmt: skip
         for t, (state, context) in enumerate(zip(self.tape.inputs[:, 0], self.inputs, strict=True)):
@@ -120,7 +133,7 @@ class _Forward:
             queries=self.queries, weights=self.weights, contexts=self.contexts, **fields,
         )  # fmt: skip
 
-    def _run(self, from_state: Tensor, from_context: Tensor) -> None:
+    def _run(self, x: Tensor, query_terms: Tensor | None, from_state: Tensor, from_context: Tensor) -> None:
         tape, keys, values, width = self.tape, self.keys, self.values, self.width
         inner_weight = None
         if not tape.reset_after:
@@ -129,15 +142,15 @@ class _Forward:
         for t, (query, weights, context) in enumerate(zip(self.queries, self.weights, self.contexts, strict=True)):
             products = (tape.product_input(t)[0] @ from_state).to(keys.dtype)
             query.copy_(products[:, :width])
-            if self.query_terms is not None:
-                query += self.query_terms[t]
+            if query_terms is not None:
+                query += query_terms[t]
             torch.add(keys, query[:, None], out=activation).sigmoid_()
             scores = torch.mm(activation.view(-1, width), doubled_v).view(weights.shape)
             torch.softmax(scores.add_(self.bias), -1, out=weights)
             torch.bmm(weights[:, None], values, out=context[:, None])
             if self.inputs is not self.contexts:
                 self.inputs[t] = context
-            terms = self.x[t] + (self.inputs[t] @ from_context).to(keys.dtype)
+            terms = x[t] + (self.inputs[t] @ from_context).to(keys.dtype)
             tape.advance(t, terms[None], products[None], self.bias_recurrent[None], inner_weight)
 
 
@@ -201,13 +214,16 @@ class _AttentiveGRU(torch.autograd.Function):
         dtype = product_dtype(arguments[1])
         with torch.autocast(arguments[0].device.type, enabled=False):
             done = ctx.done = _Forward(dtype, *arguments)
+        ctx.save_for_backward(*(part for part in arguments if isinstance(part, Tensor)))
         weights = done.weights.clone()
         ctx.mark_non_differentiable(weights)
         return done.tape.states[1:, 0].clone(), done.contexts.clone(), weights
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_states: Tensor, grad_contexts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         done: _Forward = ctx.done
+        _ = ctx.saved_tensors  # raises where one of the arguments was written to since
         with torch.autocast(grad_states.device.type, enabled=False):
             back = _Backward(done, grad_states, grad_contexts)
             reverse, wide = back.reverse, grad_states.dtype
@@ -229,7 +245,7 @@ class _AttentiveGRU(torch.autograd.Function):
                 reverse.bias_grad()[0],
                 None,
                 None,
-                reverse.grads[:, 0, :, : done.width] if done.query_terms is not None else None,
+                reverse.grads[:, 0, :, : done.width] if done.has_query_terms else None,
             )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from seq2seq.nn.kernels import Dropout, Kernel, usable
+from seq2seq.nn.kernels import Dropout, Kernel, Rows, usable
 
 
 def product_dtype(like: Tensor) -> torch.dtype:
@@ -61,6 +62,7 @@ class _Dropout(torch.autograd.Function):
         return _drop(x, ctx.draws, p)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return _drop(grad, ctx.draws, ctx.p), None
 
@@ -115,3 +117,14 @@ def reversal_index(lengths: Tensor, steps: int) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b with the product in autocast's type, the result in float32 (float64 where the weights are)."""
     return F.linear(x, weight, bias).to(weight.dtype)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """log softmax (R, N) of the rows of x (R, N), in float32; no gradient."""
+    x = x.float()
+    if not usable(x, torch.float32) or x.stride(-1) != 1:
+        return torch.log_softmax(x, -1)
+    out = x.new_empty(x.shape)
+    rows, columns = x.shape
+    Kernel("log_softmax", Rows, x.numel(), rows=rows, columns=columns, stride=x.stride(0), x=x, out=out)(0)
+    return out

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh, tanh_
 from seq2seq.nn.kernels import Kernel, Recurrence, usable
@@ -60,6 +61,7 @@ def compiled_step(x: Tensor, recurrent: Tensor, h: Tensor) -> Tensor:
         (rows, H) next state.
     """
     rows, size = h.shape
+    x, recurrent = x if x.stride(-1) == 1 else x.contiguous(), recurrent.contiguous()
     states, gates = h.new_empty(2, rows, size), h.new_empty(4, rows, size)
     states[0] = h
     Kernel(
@@ -121,7 +123,8 @@ class Tape:
             bias: (D, H) b_n.
             more: (D, B, 3H) that will hold what is added to the input terms of the step, in the type of products.
         """
-        if not (self.reset_after and usable(self.states, from_state.dtype) and x.stride(-1) == 1):
+        known = x.dtype in (self.states.dtype, from_state.dtype) and x.stride(-1) == 1
+        if not (self.reset_after and known and len(x) and usable(self.states, from_state.dtype)):
             return None
         self.product_input(0)
         steps, directions, batch, size = self.inner.shape
@@ -290,6 +293,7 @@ class _GRUSequence(torch.autograd.Function):
         return tape.states[1:].clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         tape, weight = ctx.tape, ctx.products_weight
         with torch.autocast(grad_states.device.type, enabled=False):

@@ -24,9 +24,6 @@
 #define FOR_EACH_PROCESSOR
 #endif
 
-/* Of the structures below: kernels.py has the same number, and both change with them. */
-const int64_t kernels_interface = 1;
-
 typedef struct {
     int64_t directions, batch, size;           /* D, B, H */
     int64_t products, between;                 /* columns of from_state; of an attention's query in grads */
@@ -52,7 +49,7 @@ typedef struct {
     int64_t batch, length, width, context;     /* B (in decoding B * K), S, A, C */
     int64_t hypotheses;                        /* K: so many rows, one after the other, read the same keys and values */
     int64_t products, grad_columns;            /* columns of from_state, of grads */
-    int64_t narrow, terms_narrow, threads;
+    int64_t narrow, threads;
     const int64_t *lengths;                    /* (B / K,) tokens, at the front */
     const float *keys;                         /* (B / K, S, A) doubled */
     const float *values;                       /* (B / K, S, C) */
@@ -72,6 +69,7 @@ typedef struct {
 
 typedef struct {
     int64_t chunk, whole, count, vocabulary;   /* rows a call, rows in all, those of them that are no filling; V */
+    int64_t wanted;                            /* whether the gradient is */
     int64_t narrow, threads;
     void *logits;                              /* (chunk, V); then the gradient */
     const int64_t *labels;                     /* (count,) */
@@ -98,7 +96,12 @@ typedef struct {
     float *row_steps;                          /* (R,) of int8 inputs, or null: one step for all */
     float factor;                              /* one over that step */
     void *out;                                 /* (R, N) int8, or float32 */
-} Product;
+} Rows;
+
+/* kernels.py compares: a library of another version would read wrong memory. The first number changes with the rest. */
+const int64_t kernels_interface[] = {
+    2, sizeof(Recurrence), sizeof(Attention), sizeof(CrossEntropy), sizeof(Dropout), sizeof(Rows),
+};
 
 INLINE float load(const void *from, int64_t i, int narrow) {
     if (!narrow) return ((const float *)from)[i];
@@ -204,7 +207,7 @@ INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int na
     }
 }
 
-INLINE void attend_forward_row(const Attention *p, int64_t t, int64_t row, int narrow, int terms_narrow) {
+INLINE void attend_forward_row(const Attention *p, int64_t t, int64_t row, int narrow) {
     const int64_t width = p->width, at_t = t * p->batch + row, sentence = row / p->hypotheses;
     const int64_t tokens = p->lengths[sentence];
     const void *from_state = at(p->from_state, row * p->products, narrow);
@@ -215,8 +218,8 @@ INLINE void attend_forward_row(const Attention *p, int64_t t, int64_t row, int n
     float *context = p->contexts + at_t * p->context;
     for (int64_t j = 0; j < width; j++) query[j] = load(from_state, j, narrow);
     if (p->query_terms) {
-        const void *terms = at(p->query_terms, at_t * width, terms_narrow);
-        for (int64_t j = 0; j < width; j++) query[j] += load(terms, j, terms_narrow);
+        const void *terms = at(p->query_terms, at_t * width, narrow);
+        for (int64_t j = 0; j < width; j++) query[j] += load(terms, j, narrow);
     }
     float part[width], most = -3.4e38f, total = 0.0f;
     for (int64_t s = 0; s < tokens; s++) {
@@ -295,6 +298,7 @@ INLINE void cross_entropy_row(const CrossEntropy *p, int64_t start, int64_t row,
     for (int64_t j = 0; j < size; j++) total += e[j];
     const float share = p->shares ? p->shares[at_row] : 1.0f, factor = share / total;
     p->log_p[at_row] = p->kept * own - most - logf(total);
+    if (!p->wanted) return;
     e[p->labels[at_row]] -= p->kept * total;
     for (int64_t j = 0; j < size; j++) store(logits, j, e[j] * factor, narrow);
 }
@@ -307,7 +311,7 @@ INLINE void drop_part(const Dropout *p, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) out[i] = draws[i] < threshold ? x[i] * scale : 0.0f;
 }
 
-INLINE void quantise_row(const Product *p, int64_t row) {
+INLINE void quantise_row(const Rows *p, int64_t row) {
     const float *x = (const float *)p->x + row * p->stride, round = 12582912.0f; /* as in `exponential` */
     float factor = p->factor, most = 1e-12f;
     if (p->row_steps) {
@@ -323,7 +327,7 @@ INLINE void quantise_row(const Product *p, int64_t row) {
     for (int64_t j = 0; j < p->columns; j++) out[j] = (int8_t)(int32_t)(x[j] * factor + round - round);
 }
 
-INLINE void finish_row(const Product *p, int64_t row) {
+INLINE void finish_row(const Rows *p, int64_t row) {
     const int64_t columns = p->columns;
     const float *bias = p->bias + row * p->stride, *steps = p->steps, step = p->row_steps ? p->row_steps[row] : 1.0f;
     float *out = (float *)p->out + row * columns;
@@ -335,7 +339,7 @@ INLINE void finish_row(const Product *p, int64_t row) {
     }
 }
 
-INLINE void log_softmax_row(const Product *p, int64_t row) {
+INLINE void log_softmax_row(const Rows *p, int64_t row) {
     const float *x = (const float *)p->x + row * p->stride;
     float *out = (float *)p->out + row * p->columns, most = -INFINITY, total = 0.0f;
 #pragma omp simd reduction(max : most)
@@ -373,12 +377,10 @@ FOR_EACH_PROCESSOR void gru_backward_rows(const void *arguments, int64_t t, int6
 FOR_EACH_PROCESSOR void attend_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
     const Attention *p = arguments;
     for (int64_t row = first; row < last; row++)
-        if (!p->narrow)
-            attend_forward_row(p, t, row, 0, 0);
-        else if (p->terms_narrow)
-            attend_forward_row(p, t, row, 1, 1);
+        if (p->narrow)
+            attend_forward_row(p, t, row, 1);
         else
-            attend_forward_row(p, t, row, 1, 0);
+            attend_forward_row(p, t, row, 0);
 }
 
 FOR_EACH_PROCESSOR void attend_backward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
@@ -415,13 +417,13 @@ FOR_EACH_PROCESSOR void log_softmax_rows(const void *arguments, int64_t start, i
     for (int64_t row = start + first; row < start + last; row++) log_softmax_row(arguments, row);
 }
 
-typedef void (*Rows)(const void *arguments, int64_t t, int64_t first, int64_t last);
+typedef void (*Work)(const void *arguments, int64_t t, int64_t first, int64_t last);
 
-static void share(Rows rows, const void *arguments, int64_t t, int64_t count, int64_t threads) {
+static void share(Work work, const void *arguments, int64_t t, int64_t count, int64_t threads) {
 #pragma omp parallel num_threads((int)threads) if (threads > 1)
     {
         int64_t parts = omp_get_num_threads(), part = omp_get_thread_num();
-        rows(arguments, t, count * part / parts, count * (part + 1) / parts);
+        work(arguments, t, count * part / parts, count * (part + 1) / parts);
     }
 }
 
@@ -437,7 +439,7 @@ void cross_entropy(const CrossEntropy *p, int64_t start) {
     share(cross_entropy_rows, p, start, left < p->chunk ? left : p->chunk, p->threads);
 }
 
-void quantise(const Product *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
-void finish(const Product *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }
-void log_softmax(const Product *p, int64_t start) { share(log_softmax_rows, p, start, p->rows, p->threads); }
+void quantise(const Rows *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
+void finish(const Rows *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }
+void log_softmax(const Rows *p, int64_t start) { share(log_softmax_rows, p, start, p->rows, p->threads); }
 void drop(const Dropout *p, int64_t start) { share(drop_parts, p, start, p->size, p->threads); }

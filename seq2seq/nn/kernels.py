@@ -4,7 +4,8 @@
 twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
 once for a whole sequence and then called at each step.
 
-It is for float32 states on a CPU, with the reset gate after the product; everything else takes the other way.
+They are for float32 states on a CPU, with the reset gate after the product; everything else takes the other way, and
+with the environment variable SEQ2SEQ_KERNELS=0 all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of the structures; kernels.c has the same number. A library compiled from another version would read wrong memory.
-INTERFACE = 1
+# Of functions and structures; kernels.c has the same number
+INTERFACE = 2
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
@@ -53,7 +55,7 @@ class Attention(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "length", "width", "context", "hypotheses")),
         *((name, ctypes.c_int64) for name in ("products", "grad_columns")),
-        *((name, ctypes.c_int64) for name in ("narrow", "terms_narrow", "threads")),
+        *((name, ctypes.c_int64) for name in ("narrow", "threads")),
         *((name, ctypes.c_void_p) for name in ("lengths", "keys", "values", "v", "from_state", "query_terms")),
         *((name, ctypes.c_void_p) for name in ("queries", "weights", "contexts", "inputs")),
         *((name, ctypes.c_void_p) for name in ("by_terms", "grad_contexts", "grad_keys", "grad_v", "grads")),
@@ -64,7 +66,8 @@ class CrossEntropy(ctypes.Structure):
     """Arguments of `cross_entropy`; see kernels.c."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("chunk", "whole", "count", "vocabulary", "narrow", "threads")),
+        *((name, ctypes.c_int64) for name in ("chunk", "whole", "count", "vocabulary", "wanted")),
+        *((name, ctypes.c_int64) for name in ("narrow", "threads")),
         *((name, ctypes.c_void_p) for name in ("logits", "labels", "shares")),
         ("kept", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("log_p", "scratch")),
@@ -81,7 +84,7 @@ class Dropout(ctypes.Structure):
     ]
 
 
-class Product(ctypes.Structure):
+class Rows(ctypes.Structure):
     """Arguments of `quantise`, `finish` and `log_softmax`; see kernels.c."""
 
     _fields_ = [
@@ -95,19 +98,22 @@ class Product(ctypes.Structure):
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Any, str]:
     """The library, or None, and why."""
+    if os.environ.get("SEQ2SEQ_KERNELS") == "0":
+        return None, "turned off by SEQ2SEQ_KERNELS=0"
     spec = importlib.util.find_spec("seq2seq.nn._kernels")
     if spec is None or spec.origin is None:
-        return None, "not compiled: no C compiler was found at installation"
+        return None, "not compiled: at installation there was no C compiler with OpenMP, or it failed"
+    structures = (Recurrence, Attention, CrossEntropy, Dropout, Rows)
+    expected = [INTERFACE, *map(ctypes.sizeof, structures)]
     try:
         library = ctypes.CDLL(spec.origin)
-        interface = ctypes.c_int64.in_dll(library, "kernels_interface").value
-    except (OSError, ValueError) as error:
+        if list((ctypes.c_int64 * len(expected)).in_dll(library, "kernels_interface")) != expected:
+            return None, "compiled from another version of seq2seq"
+        for name in FUNCTIONS:
+            getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
+            getattr(library, name).restype = None
+    except (OSError, ValueError, AttributeError) as error:
         return None, f"cannot be loaded ({error})"
-    if interface != INTERFACE:
-        return None, "compiled from another version of seq2seq"
-    for name in FUNCTIONS:
-        getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
-        getattr(library, name).restype = None
     return library, "compiled"
 
 
@@ -127,7 +133,10 @@ def without() -> Iterator[None]:
 
 
 def usable(states: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the kernels can compute with states like these and products of this type."""
+    """Whether there are kernels for states of this type, on this device, and products of type `dtype`.
+
+    That the other tensors are of these types too is for the caller to see.
+    """
     return (
         states.device.type == "cpu"
         and states.dtype == torch.float32
@@ -147,7 +156,7 @@ class Kernel:
             function: Its name in kernels.c.
             arguments: Type of the structure.
             numbers: How many a step computes: few of them are not worth a second thread.
-            fields: Numbers, and tensors, of which only the last dimension need be contiguous; a name left out is null.
+            fields: Numbers, and contiguous tensors (for some, kernels.c has a stride); a name left out is null.
         """
         self._function = getattr(_load()[0], function)
         self._kept = [value for value in fields.values() if isinstance(value, Tensor)]

@@ -17,14 +17,16 @@ from seq2seq.nn.kernels import CrossEntropy, Kernel, usable
 # A chunk has whole tiles of rows, the last one filled up with rows of zeros: few shapes, few kernels to compile.
 TILE = 32
 
-# logits held at a time: on a CPU 32 MB in bfloat16, on a GPU enough to fill it; and rows at the least, for each chunk
-# adds to the whole gradient of the output matrix (V = 256,000: 0.5 GB in bfloat16)
-CHUNK_LOGITS = {"cpu": 16_000_000, "cuda": 256_000_000}
+# logits held at a time: on a CPU few enough for its caches to see them again, more where compiled code sees them but
+# once, on a GPU enough to fill it; and rows at the least, for each chunk adds to the gradient of the whole output
+# matrix (V = 256,000: 0.5 GB in bfloat16)
+CHUNK_LOGITS = {"cpu": 2_000_000, "compiled": 16_000_000, "cuda": 256_000_000}
 LEAST_ROWS = 512
 
 
-def _rows_per_chunk(weight: Tensor, passes: int = 1) -> int:
-    rows = CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0] // passes
+def _rows_per_chunk(weight: Tensor, passes: int = 1, compiled: bool = False) -> int:
+    where = "compiled" if compiled else weight.device.type
+    rows = CHUNK_LOGITS.get(where, CHUNK_LOGITS["cuda"]) // weight.shape[0] // passes
     return max(TILE, LEAST_ROWS // passes, rows // TILE * TILE)
 
 
@@ -66,7 +68,14 @@ class _Chunks:
     """From a chunk's logits to log probabilities and gradient, in compiled code or in PyTorch."""
 
     def __init__(
-        self, held: Tensor, log_p: Tensor, labels: Tensor, shares: Tensor | None, smoothing: float, divergence: float
+        self,
+        held: Tensor,
+        log_p: Tensor,
+        labels: Tensor,
+        shares: Tensor | None,
+        smoothing: float,
+        divergence: float,
+        wanted: bool,
     ) -> None:
         """Prepares what all chunks need.
 
@@ -77,15 +86,23 @@ class _Chunks:
             shares: (R,) or None.
             smoothing: See `output_cross_entropy`.
             divergence: Likewise.
+            wanted: Whether the gradient is.
+
+        Raises:
+            IndexError: A label outside of the vocabulary.
         """
+        self.wanted = wanted
         self.count, self.smoothing, self.divergence, self.log_p = len(labels), smoothing, divergence, log_p
         self.diverged, (passes, whole) = log_p.new_zeros(()), log_p.shape
         self.kernel: Kernel | None = None
         if passes == 1 and usable(log_p, held.dtype):
             rows, vocabulary = held.shape
+            if self.count and not 0 <= int(labels.min()) <= int(labels.max()) < vocabulary:
+                raise IndexError(f"labels from {labels.min()} to {labels.max()}, of {vocabulary} pieces")
             self.kernel = Kernel(
                 "cross_entropy", CrossEntropy, held.numel(), chunk=rows, whole=whole, count=self.count,
-                vocabulary=vocabulary, narrow=held.dtype != log_p.dtype, logits=held, labels=labels.contiguous(),
+                vocabulary=vocabulary, narrow=held.dtype != log_p.dtype, wanted=wanted, logits=held,
+                labels=labels.to(torch.int64).contiguous(),
                 shares=None if shares is None else shares.to(log_p.dtype).contiguous(), kept=1 - smoothing,
                 log_p=log_p, scratch=log_p.new_empty(torch.get_num_threads(), vocabulary),
             )  # fmt: skip
@@ -99,7 +116,7 @@ class _Chunks:
         """Fills `log_p` from row `start` on; the gradient of the logits (rows, V), which may be overwritten.
 
         That is softmax less the label's (1 - smoothing), times the row's share; what smoothing takes from all pieces,
-        the same in each row, is left to the caller.
+        the same in each row, is left to the caller. It is only computed where it is wanted.
         """
         if self.kernel is not None:
             self.kernel(start)
@@ -110,6 +127,8 @@ class _Chunks:
         p = torch.softmax(logits, -1, out=self.p[: len(logits)])
         own, log_sum = _chunk_log_probs(logits, p, label)
         self.log_p[:, start : start + rows] = ((1 - self.smoothing) * own - log_sum).view(passes, -1)
+        if not self.wanted:
+            return p
         if self.divergence:
             self.diverged += _diverge(logits.view(2, -1, vocabulary), p.view(2, -1, vocabulary), self.divergence)
         # scatter_add_ would copy all of it
@@ -135,7 +154,8 @@ class _OutputCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         dtype, vocabulary, count = product_dtype(hidden), weight.shape[0], len(labels)
         passes = 2 if divergence else 1
-        rows, wanted, whole = _rows_per_chunk(weight, passes), any(ctx.needs_input_grad), -(-count // TILE) * TILE
+        rows = _rows_per_chunk(weight, passes, compiled=passes == 1 and usable(hidden, dtype))
+        wanted, whole = any(ctx.needs_input_grad), -(-count // TILE) * TILE
         with torch.autocast(hidden.device.type, enabled=False):
             # the bias is one more input, which is 1: apart it would be copied to all rows, and its gradient summed
             size = hidden.shape[1]
@@ -146,7 +166,8 @@ class _OutputCrossEntropy(torch.autograd.Function):
             grad_hidden = hidden.new_zeros(passes, whole, size)
             grad_both: Tensor | None = None  # of weight and bias
             held = cast_hidden.new_empty(min(rows, whole) * passes, vocabulary)
-            chunks = _Chunks(held, hidden.new_empty(passes, whole), labels, shares, smoothing, divergence)
+            log_p = hidden.new_empty(passes, whole)
+            chunks = _Chunks(held, log_p, labels, shares, smoothing, divergence, wanted)
             for start in range(0, count, rows):
                 chunk = cast_hidden[:, start : start + rows].flatten(0, 1)
                 grad = chunks.gradient(start, torch.mm(chunk, cast_weight.t(), out=held[: len(chunk)]))
@@ -156,7 +177,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
                     grad_both = product.to(hidden.dtype) if grad_both is None else grad_both.add_(product)
             if grad_both is None:
                 grad_both = weight.new_zeros(cast_weight.shape)
-            grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), chunks.log_p[:, :count]
+            grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)
             each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
             total_hidden, total, log_p_sum = each @ hidden, each.sum(), log_p.flatten() @ each

@@ -15,8 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seq2seq.nn import kernels
-from seq2seq.nn.kernels import Kernel, usable
+from seq2seq.nn.kernels import Kernel, Rows, usable
 
 LEVELS = 127
 
@@ -90,11 +89,11 @@ def _quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _quantise(x: Tensor, factor: float) -> tuple[Tensor, Tensor | None]:
     """int8 numbers (R, I) of x (R, I), and the step (R,) of each row; None where one over it is `factor` for all."""
-    if usable(x, torch.float32):
+    if usable(x, torch.float32) and x.stride(-1) == 1:
         rows, columns = x.shape
         out, steps = torch.empty(x.shape, dtype=torch.int8), None if factor else x.new_empty(rows)
         Kernel(
-            "quantise", kernels.Product, x.numel(), rows=rows, columns=columns, stride=x.stride(0), x=x, out=out,
+            "quantise", Rows, x.numel(), rows=rows, columns=columns, stride=x.stride(0), x=x, out=out,
             row_steps=steps, factor=factor,
         )(0)  # fmt: skip
         return out, steps
@@ -103,10 +102,10 @@ def _quantise(x: Tensor, factor: float) -> tuple[Tensor, Tensor | None]:
 
 def _finish(product: Tensor, bias: Tensor, steps: Tensor | None = None, row_steps: Tensor | None = None) -> Tensor:
     """(R, O) of a product in bfloat16, or in int32 with the steps (O,) of weights and (R,) of inputs, and a bias."""
-    if usable(bias, torch.float32):
+    if usable(bias, torch.float32) and bias.stride(-1) == 1:
         out = bias.new_empty(product.shape)
         Kernel(
-            "finish", kernels.Product, product.numel(), rows=product.shape[0], columns=product.shape[1],
+            "finish", Rows, product.numel(), rows=product.shape[0], columns=product.shape[1],
             stride=bias.stride(0) if bias.dim() > 1 else 0, narrow=steps is None, x=product, bias=bias, steps=steps,
             row_steps=row_steps, out=out,
         )(0)  # fmt: skip
@@ -114,15 +113,3 @@ def _finish(product: Tensor, bias: Tensor, steps: Tensor | None = None, row_step
     if steps is None:
         return product.to(bias.dtype).add_(bias)
     return torch.addcmul(bias, product if row_steps is None else product * row_steps[:, None], steps)
-
-
-def log_softmax(x: Tensor) -> Tensor:
-    """log softmax (R, N) of the rows of x (R, N), in float32 at the least; no gradient."""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    if not usable(x, torch.float32) or x.stride(-1) != 1:
-        return torch.log_softmax(x, -1)
-    out = x.new_empty(x.shape)
-    Kernel(
-        "log_softmax", kernels.Product, x.numel(), rows=x.shape[0], columns=x.shape[1], stride=x.stride(0), x=x, out=out
-    )(0)
-    return out
