@@ -20,7 +20,7 @@ from seq2seq.nn.attention import attend
 from seq2seq.nn.decoder import Decoder, DecoderState, Memory
 from seq2seq.nn.embedding import embedding_scale
 from seq2seq.nn.functional import tanh_
-from seq2seq.nn.gru import GRULayer, compiled_step
+from seq2seq.nn.gru import GRULayer, compiled_step, state_weight
 from seq2seq.nn.kernels import usable
 from seq2seq.nn.product import Product
 from seq2seq.nn.translator import TranslationModel
@@ -186,7 +186,8 @@ def _recurrent(layer: GRULayer) -> tuple[Tensor, Tensor, Tensor | None]:
     weight, size = layer.weight_recurrent[0], layer.size
     bias = layer.bias_recurrent.new_zeros(2 * size)
     if layer.reset_after:
-        return torch.cat((weight[2 * size :], weight[: 2 * size])), torch.cat((layer.bias_recurrent[0], bias)), None
+        whole = state_weight(layer.weight_recurrent, layer.reset_after)[0]  # n, r, z
+        return whole, torch.cat((layer.bias_recurrent[0], bias)), None
     return weight[: 2 * size], bias, weight[2 * size :]
 
 

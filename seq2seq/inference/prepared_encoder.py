@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.nn.encoder import Encoder
 from seq2seq.nn.functional import reversal_index, tanh_
-from seq2seq.nn.gru import GRULayer, compiled_step
+from seq2seq.nn.gru import GRULayer, compiled_step, state_weight
 from seq2seq.nn.kernels import usable
 from seq2seq.nn.product import Product, StackedProduct
 
@@ -47,7 +47,7 @@ class _Layer:
         rest = bias.new_zeros(2, 2 * size)
         self.inner: StackedProduct | None = None
         if layer.reset_after:
-            order = torch.cat((weight[:, 2 * size :], weight[:, : 2 * size]), 1)  # n, r, z
+            order = state_weight(weight, layer.reset_after)  # n, r, z
             self.recurrent = StackedProduct(order, torch.cat((bias, rest), 1), dtype=dtype, bound=1.0)
         else:
             self.recurrent = StackedProduct(weight[:, : 2 * size], rest, dtype=dtype, bound=1.0)
