@@ -9,7 +9,7 @@ import torch
 from seq2seq.checkpoint import save_weights, start_model_directory
 from seq2seq.config import ClassifierConfig, ModelConfig, TokenizerConfig
 from seq2seq.nn.classifier import ClassificationModel
-from seq2seq.nn.ngrams import named_ngrams
+from seq2seq.nn.ngrams import named_ngrams, named_words, spelling
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -46,18 +46,20 @@ def write_classifier(directory, tokenizer: Tokenizer, seed: int, labels=("cat", 
         **options,
     }
     config = ClassifierConfig(**values)
-    pieces = torch.arange(tokenizer.vocab_size)[None]
-    names = named_ngrams(pieces, torch.tensor([pieces.shape[1]]), torch.tensor([0]), 1)[1].sort()[0]
-    known = len(names) if config.ngrams else 0  # every single piece
+    spelt = spelling(tokenizer.texts())
+    row = torch.arange(tokenizer.vocab_size)[None], torch.tensor([tokenizer.vocab_size]), torch.tensor([0])
+    names = torch.cat((named_ngrams(*row, 1)[1], named_words(*row, spelt)[1])).unique()
+    known = len(names) if config.ngrams else 0  # every single piece, and the words that they are in this order
     model = ClassificationModel(config, tokenizer.vocab_size, len(labels), known_ngrams=known)
     if model.ngrams is not None:
         model.ngrams.names.copy_(names)
+        model.ngrams.spelling.copy_(spelt)
         for parameter in (model.ngrams.rarity, model.ngrams.weight, model.ngrams.bias):
             torch.nn.init.uniform_(parameter, 0.1, 2)
     columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
     described = {"task": "classification", "labels": list(labels), "several": False, "separator": "", "model": values,
               "limits": {"max_length": 60, "long_texts": "windows", "max_windows": 3}, "options": columns,
-              "known_ngrams": known}  # fmt: skip
+              "known_ngrams": known, "words": known > 0}  # fmt: skip
     start_model_directory(directory, described, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return str(directory)

@@ -11,7 +11,7 @@ from seq2seq.app.cli import main
 from seq2seq.config import ClassifierConfig, ModelConfig, SearchConfig
 from seq2seq.inference.search import search
 from seq2seq.nn.classifier import ClassificationModel
-from seq2seq.nn.ngrams import named_ngrams
+from seq2seq.nn.ngrams import named_ngrams, named_words, spelling
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
 from seq2seq.text.labels import LabelledBatch
@@ -67,10 +67,13 @@ def test_classifier(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     config = ClassifierConfig(embedding_size=8, encoder_size=8, ngrams=2)
     pieces, lengths, owners = torch.randint(4, 30, (4, 6)), torch.tensor([6, 3, 1, 4]), torch.tensor([0, 1, 1, 2])
-    names = named_ngrams(pieces, lengths, owners, 2)[1].unique()
+    spelt = spelling(["", "", "", "", *(f"{'\u2581' * (i % 2)}{i}" for i in range(26))])
+    names = torch.cat([of(pieces, lengths, owners, by)[1] for of, by in ((named_ngrams, 2), (named_words, spelt))])
+    names = names.unique()
     model = ClassificationModel(config, 30, 3, known_ngrams=len(names)).to(dtype).eval()
     assert model.ngrams is not None
     model.ngrams.names.copy_(names)
+    model.ngrams.spelling.copy_(spelt)
     for parameter in (model.ngrams.rarity, model.ngrams.weight, model.ngrams.bias):
         torch.nn.init.uniform_(parameter)
     batch = LabelledBatch(pieces, lengths, owners, torch.tensor([0, 1, 2]))

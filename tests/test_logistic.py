@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seq2seq.nn.classifier import label_loss
+from seq2seq.nn.ngrams import spelling
 from seq2seq.text.labels import LabelledBatch
 from seq2seq.training import logistic
 from seq2seq.training.logistic import solved
@@ -90,6 +91,25 @@ def test_table_and_rarity_by_a_loop():
     assert len(known) < len(seen)
     torch.testing.assert_close(layer.rarity.sort()[0], expected.sort()[0])
     assert layer.names.tolist() == sorted(set(layer.names.tolist()))
+
+
+def test_words_stand_in_the_table_beside_the_pieces():
+    """Of odd pieces, which are words here: all of them, and the pairs that two texts have, whatever is between."""
+    batches, spelt = examples(100), spelling([f"\u2581{i}" if i % 2 else "" for i in range(40)])
+    words = [
+        [piece for piece in row[:length].tolist() if piece % 2]
+        for batch in batches
+        for row, length in zip(batch.pieces, batch.lengths.tolist(), strict=True)
+    ]
+    seen = Counter(gram for text in words for gram in {*text, *itertools.pairwise(text)})
+    known = [count for gram, count in seen.items() if not isinstance(gram, tuple) or count >= 2]
+    without, _ = solved(2, 3, batches, 0.1)
+    layer, _ = solved(2, 3, batches, 0.1, spelt=spelt)
+    own = ~torch.isin(layer.names, without.names)
+    assert len(layer.names) == len(without.names) + len(known) and len(known) < len(seen)
+    expected = torch.tensor([1 + math.log((1 + len(words)) / (1 + count)) for count in known])
+    torch.testing.assert_close(layer.rarity[own].sort()[0], expected.sort()[0])
+    assert torch.equal(layer.spelling, spelt) and not layer.spelling.requires_grad
 
 
 @pytest.mark.parametrize("several", [False, True])

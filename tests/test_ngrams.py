@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import unicodedata
 from collections import Counter
 
 import pytest
 import torch
 
-from seq2seq.nn.ngrams import NgramLayer, named_ngrams, sums
+from seq2seq.config import TokenizerConfig
+from seq2seq.nn.ngrams import LONGEST, NgramLayer, named_ngrams, named_words, spelling, sums
+from seq2seq.text.tokenizer import Tokenizer
 
 PIECES = torch.tensor([[7, 8, 7, 8, 3], [9, 3, 0, 0, 0], [7, 3, 0, 0, 0], [5, 6, 3, 0, 0]])
 LENGTHS = torch.tensor([5, 2, 2, 3])
@@ -55,7 +59,7 @@ def layer_of(known: list[tuple[int, ...]]) -> tuple[NgramLayer, dict[tuple[int, 
         row = torch.tensor([gram])
         names = named_ngrams(row, torch.tensor([len(gram)]), torch.tensor([0]), len(gram))[1]
         named[gram] = int(names[-1])  # the mark's is before the whole
-    layer = NgramLayer(3, len(known), 2)
+    layer = NgramLayer(3, len(known), 2, vocab=0)
     layer.names.copy_(torch.tensor(sorted(named.values())))
     torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias), torch.nn.init.uniform_(layer.rarity)
     return layer, {gram: sorted(named.values()).index(name) for gram, name in named.items()}
@@ -86,3 +90,79 @@ def test_sums_are_a_sparse_product():
     sparse[2] = 0
     rows, columns = sparse.nonzero(as_tuple=True)
     torch.testing.assert_close(sums(rows, 4, columns, sparse[rows, columns], dense), sparse @ dense)
+
+
+WORDY = [
+    "Who wrote Hamlet ? who wrote it",
+    "Straße, STRASSE; die Straßen: (vier) - 3rd 42 x-y_z don't",
+    "ÉTÉ été e\u0301te\u0301 नमस्ते दुनिया",
+    "日本語のテスト です",
+    "!!! ...",
+    "",
+    "\U0001f600 gone \U0001f600gone",
+]
+
+
+def encoded(tokenizer: Tokenizer, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A padded batch, each row a text."""
+    ended = [[*row, tokenizer.eos_id] for row in rows]
+    lengths = torch.tensor([len(row) for row in ended])
+    pieces = torch.full((len(rows), int(lengths.max())), tokenizer.pad_id)
+    for i, row in enumerate(ended):
+        pieces[i, : len(row)] = torch.tensor(row)
+    return pieces, lengths, torch.arange(len(rows))
+
+
+def words_of(text: str) -> list[str]:
+    """Letters, digits and marks of letters between everything else, in lower case."""
+    return re.findall(
+        r"(?:[^\W_]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f])+", unicodedata.normalize("NFKC", text).lower()
+    )
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_words_and_pairs_of_words_as_a_regular_expression_finds_them(kind):
+    """As many and as often, the same name for the same words of different texts, whatever pieces they are cut into."""
+    config = TokenizerConfig(vocab_size=400, tokenizer_type=kind, normalization="nfkc")
+    tokenizer = Tokenizer.train([line for line in WORDY if "gone" not in line] * 5 + ["gone"], config, 1)
+    spelt = spelling(tokenizer.texts())
+    texts, names = named_words(*encoded(tokenizer, tokenizer.encode(WORDY)), spelt)
+    meant: dict[object, int] = {}
+    for i, text in enumerate(WORDY):
+        words = words_of(text)
+        expected = Counter([*words, *itertools.pairwise(words)])
+        found = Counter(names[texts == i].tolist())
+        assert sorted(found.values()) == sorted(expected.values()), text
+        singles = [int(name) for name in names[texts == i] if name % 2]
+        assert [meant.setdefault(word, name) for word, name in zip(words, singles, strict=True)] == singles
+    assert len(set(meant.values())) == len(meant) and "gone" in meant
+    for seed in range(3):
+        cut = tokenizer.sample(WORDY, seed, 0.5)
+        others, again = named_words(*encoded(tokenizer, cut), spelt)
+        assert torch.equal(texts, others) and torch.equal(names, again)
+
+
+def test_no_two_of_many_words_have_one_name_nor_that_of_a_piece():
+    spelt = spelling(["", *(f"\u2581{i:x}" for i in range(50_000))])
+    row = torch.arange(1, 50_001)[None], torch.tensor([50_000]), torch.tensor([0])
+    names = torch.cat((named_words(*row, spelt)[1], named_ngrams(*row, 2)[1]))
+    assert len(names.unique()) == len(names) == 50_000 + 49_999 + 50_001 + 50_000
+    assert int(named_words(*row, spelt)[1][0]) % 2 == 1 and LONGEST > 2
+
+
+def test_words_of_a_batch_do_not_reach_into_the_next_window():
+    spelt = spelling(["", "\u2581a", "b", "\u2581c"])
+    pieces = torch.tensor([[1, 2, 3], [2, 3, 0], [3, 1, 2]])
+    texts, names = named_words(pieces, torch.tensor([3, 2, 3]), torch.tensor([0, 0, 1]), spelt)
+    assert texts.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 1]  # ab c, b c, c ab, and their pairs
+    ab, c, b, c_again, c_third, ab_again, ab_c, b_c, c_ab = names.tolist()
+    assert ab == ab_again and c == c_again == c_third and len({ab, b, c, ab_c, b_c, c_ab}) == 6
+
+
+def test_a_layer_with_words_scores_them_too():
+    layer, spelt = NgramLayer(1, 3, 2, vocab=4), spelling(["", "\u2581a", "b", "\u2581c"])
+    layer.spelling.copy_(spelt)
+    row = torch.tensor([[1, 2, 3]]), torch.tensor([3]), torch.tensor([0])
+    layer.names.copy_(named_words(*row, spelt)[1].sort()[0])
+    torch.nn.init.ones_(layer.rarity), torch.nn.init.normal_(layer.weight)
+    torch.testing.assert_close(layer(*row)[0], layer.weight.sum(0) / math.sqrt(3))

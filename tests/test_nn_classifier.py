@@ -112,7 +112,7 @@ def test_r_drop(several):
 def test_encoder_and_ngrams_learn_apart_and_their_probabilities_are_averaged(several):
     labels = torch.eye(3) if several else torch.tensor([2, 0, 1])
     torch.manual_seed(5)
-    model = ClassificationModel(config(ngrams=1), 30, 3, several, known_ngrams=30).eval()
+    model = ClassificationModel(config(ngrams=1), 30, 3, several, known_ngrams=30, words=False).eval()
     given, layer = batch(labels), model.ngrams
     names = named_ngrams(torch.arange(30)[None], torch.tensor([30]), torch.tensor([0]), 1)[1][1:]  # without the mark
     layer.names.copy_(names.sort()[0])

@@ -22,7 +22,7 @@ from seq2seq.inference.classification import classification_report
 from seq2seq.inference.classifier import decide
 from seq2seq.inference.loading import check_ngrams, describe_translator, load_translator
 from seq2seq.nn.classifier import ClassificationModel
-from seq2seq.nn.ngrams import NgramLayer
+from seq2seq.nn.ngrams import NgramLayer, spelling
 from seq2seq.text.batching import batch_order
 from seq2seq.text.labels import (
     LabelledBatch,
@@ -182,7 +182,7 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     run = run._replace(config=config)
     task = ClassificationTask(config, examples, run.device, world)
     model = build_classifier(config, examples, tokenizer, start)
-    model.ngrams = _ngram_layer(run, task, model.label_weights)
+    model.ngrams = _ngram_layer(run, task, tokenizer, model.label_weights)
     model = model.to(run.device)
     optimization = config.optimization
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
@@ -195,11 +195,12 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "separator": config.data.label_separator,
         "limits": examples.train.limits._asdict(),
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
+        "words": model.ngrams is not None and model.ngrams.spelling is not None,
     }
     run.train(model, task, described, (tokenizer, tokenizer), layers)
 
 
-def _ngram_layer(run: Run, task: ClassificationTask, weights: Tensor | None) -> NgramLayer | None:
+def _ngram_layer(run: Run, task: ClassificationTask, tokenizer: Tokenizer, weights: Tensor | None) -> NgramLayer | None:
     """The layer on n-grams, solved for; empty where a checkpoint will fill it.
 
     Raises:
@@ -209,12 +210,14 @@ def _ngram_layer(run: Run, task: ClassificationTask, weights: Tensor | None) -> 
     if run.resumed is not None and checkpoint.last_step(run.resumed) is not None:
         saved = checkpoint.read_config(run.resumed)
         check_ngrams(run.resumed, saved)
-        return NgramLayer(config.ngrams, saved["known_ngrams"], len(examples.labels)) if config.ngrams else None
+        sizes = saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size if saved["words"] else 0
+        return NgramLayer(config.ngrams, *sizes) if config.ngrams else None
     if not config.ngrams:
         return None
     start = time.perf_counter()
     batches = filter(None, examples.train.batches(task.order(0)))
-    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights)
+    spelt = spelling(tokenizer.texts())
+    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt)
     share = "" if texts == len(examples.train) else f" ({texts:,} texts, for want of memory)"
     say(f"n-grams: {len(layer.names):,} known, solved for in {time.perf_counter() - start:.1f} s{share}")
     return layer

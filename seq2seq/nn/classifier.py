@@ -114,6 +114,7 @@ class ClassificationModel(nn.Module):
         several: bool = False,
         label_weights: Tensor | None = None,
         known_ngrams: int = 0,
+        words: bool = True,
     ) -> None:
         """Builds the model with initial weights.
 
@@ -124,6 +125,7 @@ class ClassificationModel(nn.Module):
             several: A text may have several labels or none: each has a probability of its own.
             label_weights: (K,) factors of the labels' losses.
             known_ngrams: Size of the table of n-grams; 0: there is no layer for them, or not yet.
+            words: Some of them are words and pairs of words.
         """
         super().__init__()
         self.config, self.several = config, several
@@ -133,7 +135,9 @@ class ClassificationModel(nn.Module):
         self.head = nn.Linear(self.pooling.size, labels)
         self.register_buffer("label_weights", label_weights, persistent=False)
         initialize(self, config)
-        self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels) if known_ngrams > 0 else None
+        self.ngrams = None
+        if known_ngrams > 0:
+            self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels, vocab if words else 0)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
         """Scores (B, K): the encoder's, or those whose probabilities are the mean of the encoder's and the n-grams'."""

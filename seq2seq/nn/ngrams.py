@@ -1,11 +1,13 @@
-"""A linear layer on the n-grams of a text: what a bag of words can tell, beside the encoder.
+"""A linear layer on the n-grams of a text, of pieces and of words: what a bag of words can tell, beside the encoder.
 
 Shapes: B texts, W windows of them, S longest window, F different n-grams of all texts, U n-grams that are known, K
-labels.
+labels, V pieces of the vocabulary.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,9 @@ from torch import Tensor, nn
 
 LONGEST = 64
 """Pieces of an n-gram at most."""
+
+BASE = 0x2545F4914F6CDD1D
+"""Numbers of texts are polynomials in it, modulo 2^64."""
 
 TINY = 1e-30
 """Far below the squared norm of any text with an n-gram of some rarity; without any, values are zero."""
@@ -31,7 +36,7 @@ class Ngrams(NamedTuple):
 
 
 def named_ngrams(pieces: Tensor, lengths: Tensor, owners: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Text and name of each n-gram, as often as it occurs.
+    """Text and name of each n-gram of pieces, as often as it occurs.
 
     A name is a number that no other n-gram has, but for an accident of one in 2^62; it is odd for a single piece. A
     mark begins each window, EOS ends it.
@@ -50,13 +55,62 @@ def named_ngrams(pieces: Tensor, lengths: Tensor, owners: Tensor, longest: int) 
     texts, names, code = [], [], torch.zeros_like(marked)
     for n in range(min(longest, marked.shape[1])):  # a text has no longer n-grams
         steps = marked.shape[1] - n
-        code = code[:, :steps] * 0x2545F4914F6CDD1D + marked[:, n:] + 1
+        code = code[:, :steps] * BASE + marked[:, n:] + 1
         code = code ^ (code >> 29)
-        mixed = code * 0x1B873593CC9E2D51 + n
-        mixed = (mixed ^ (mixed >> 31)) & ~1
-        texts.append(owners[:, None].expand_as(mixed)[real[:, n:]])
-        names.append((mixed + (n == 0))[real[:, n:]])
+        texts.append(owners[:, None].expand_as(code)[real[:, n:]])
+        names.append(_name(code, n, single=n == 0)[real[:, n:]])
     return torch.cat(texts), torch.cat(names)
+
+
+def _name(code: Tensor, kind: int, single: bool) -> Tensor:
+    """Numbers of one kind, mixed: even, or odd for what is single."""
+    mixed = code * 0x1B873593CC9E2D51 + kind
+    return ((mixed ^ (mixed >> 31)) & ~1) + single
+
+
+def spelling(pieces: Sequence[str]) -> Tensor:
+    """(V, 3) int64: what each piece of a vocabulary adds to the word that it is a part of.
+
+    The number of its letters in lower case, a polynomial in BASE; BASE to the power of how many there are; and whether
+    it begins a word (by U+2581). The second is 0 where a piece has neither letter nor digit, so is no part of a word.
+
+    Args:
+        pieces: Each one's text, empty for those that stand for none.
+    """
+    table = []
+    for piece in pieces:
+        code, power, letters = 0, 0, piece.lstrip("\u2581").lower()
+        if any(letter.isalnum() or unicodedata.category(letter)[0] == "M" for letter in letters):
+            for letter in letters:
+                code = (code * BASE + ord(letter) + 1) % 2**64
+            power = pow(BASE, len(letters), 2**64)
+        table.append([code, power, int(piece.startswith("\u2581"))])
+    return torch.tensor([[number - 2**64 * (number >= 2**63) for number in row] for row in table], dtype=torch.int64)
+
+
+def named_words(pieces: Tensor, lengths: Tensor, owners: Tensor, spelt: Tensor) -> tuple[Tensor, Tensor]:
+    """Text and name of each word and each pair of words that follow each other, as often as they occur.
+
+    A word is what letters and digits lie between spaces, signs and the ends of a window, whatever its case and however
+    it was segmented; a pair may have signs between its words. Names are as those of `named_ngrams`, and no others than
+    there; odd for a single word.
+
+    Args:
+        pieces, lengths, owners: As there.
+        spelt: (V, 3) of `spelling`.
+    """
+    letters, powers, marks = spelt[pieces].unbind(-1)  # (W, S)
+    inside = (powers != 0) & (torch.arange(pieces.shape[1], device=pieces.device) < lengths[:, None])
+    begins = inside & ((marks != 0) | ~F.pad(inside[:, :-1], (1, 0)))
+    codes = [letters[:, 0]]
+    for i in range(1, pieces.shape[1]):
+        codes.append(torch.where(begins[:, i], 0, codes[-1] * powers[:, i]) + letters[:, i])
+    ends = inside & ~F.pad((inside & ~begins)[:, 1:], (0, 1))
+    rows, words = ends.nonzero()[:, 0], torch.stack(codes, 1)[ends]
+    both = rows[1:] == rows[:-1]
+    pairs = (words[:-1] * BASE ^ (words[:-1] >> 29)) + words[1:]
+    names = _name(words, LONGEST, single=True), _name(pairs[both], LONGEST + 1, single=False)
+    return owners[torch.cat((rows, rows[1:][both]))], torch.cat(names)
 
 
 def counted(texts: Tensor, which: Tensor, size: int) -> Ngrams:
@@ -68,18 +122,19 @@ def counted(texts: Tensor, which: Tensor, size: int) -> Ngrams:
 class NgramLayer(nn.Module):
     """Scores of labels, linear in the known n-grams of a text, weighted by frequency and rarity (TF-IDF).
 
-    One that a text has c times has the value (1 + ln c) * rarity; the values of a text are divided by their Euclidean
-    norm. Table, rarity, weights and bias are not learned step by step with an encoder but solved for, see
-    `seq2seq.training.logistic`.
+    They are those of pieces, and the words and pairs of words. One that a text has c times has the value
+    (1 + ln c) * rarity; the values of a text are divided by their Euclidean norm. Table, rarity, weights and bias are
+    not learned step by step with an encoder but solved for, see `seq2seq.training.logistic`.
     """
 
-    def __init__(self, longest: int, known: int, labels: int) -> None:
+    def __init__(self, longest: int, known: int, labels: int, vocab: int) -> None:
         """Builds the layer, all zero.
 
         Args:
             longest: N-grams of 1 to this many pieces.
             known: U.
             labels: K.
+            vocab: V; 0: without words.
         """
         super().__init__()
         self.longest = longest
@@ -88,10 +143,19 @@ class NgramLayer(nn.Module):
         self.rarity = nn.Parameter(torch.zeros(known), requires_grad=False)
         self.weight = nn.Parameter(torch.zeros(known, labels), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
+        self.spelling = nn.Parameter(torch.zeros(vocab, 3, dtype=torch.int64), requires_grad=False) if vocab else None
+
+    def named(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+        """Text and name of each n-gram of either kind, as often as it occurs; see `named_ngrams`."""
+        texts, names = named_ngrams(pieces, lengths, owners, self.longest)
+        if self.spelling is None:
+            return texts, names
+        others, words = named_words(pieces, lengths, owners, self.spelling)
+        return torch.cat((texts, others)), torch.cat((names, words))
 
     def known(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> Ngrams:
         """The known n-grams of texts, `which` in the table; see `named_ngrams`."""
-        texts, names = named_ngrams(pieces, lengths, owners, self.longest)
+        texts, names = self.named(pieces, lengths, owners)
         places = torch.searchsorted(self.names, names).clamp_(max=len(self.names) - 1)
         found = self.names[places] == names
         return counted(texts[found], places[found], len(self.names))

@@ -233,6 +233,12 @@ class Tokenizer:
         """The piece that each id stands for; U+2581 marks a space."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
+    def texts(self) -> list[str]:
+        """The text of every piece, as in `pieces`; empty for control pieces, the unknown one and single bytes."""
+        known = self._processor
+        none = (known.is_control, known.is_unknown, known.is_unused, known.is_byte)
+        return ["" if any(has(i) for has in none) else known.id_to_piece(i) for i in range(self.vocab_size)]
+
 
 def _well_formed(texts: Sequence[str]) -> list[str]:
     texts = list(texts)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
-from seq2seq.nn.ngrams import NgramLayer, Ngrams, counted, named_ngrams, sums
+from seq2seq.nn.ngrams import NgramLayer, Ngrams, counted, sums
 from seq2seq.text.labels import LabelledBatch
 
 MOST_NGRAMS = 10_000_000
@@ -27,14 +27,19 @@ MOST_WEIGHTS = 8_000_000
 """Known n-grams times labels at most: those of the most texts."""
 
 LEAST_TEXTS = 2
-"""An n-gram of two pieces or more is known when so many training texts have it; a single piece always."""
+"""An n-gram of two pieces or words or more is known when so many training texts have it; a single one always."""
 
 ITERATIONS, HISTORY, TOLERANCE = 200, 10, 1e-4
 """Of L-BFGS; the tolerance is of the gradient's largest entry, in nats a text, and scikit-learn's."""
 
 
 def solved(
-    longest: int, labels: int, batches: Iterable[LabelledBatch], penalty: float, label_weights: Tensor | None = None
+    longest: int,
+    labels: int,
+    batches: Iterable[LabelledBatch],
+    penalty: float,
+    label_weights: Tensor | None = None,
+    spelt: Tensor | None = None,
 ) -> tuple[NgramLayer, int]:
     """A layer with rarity from the texts, and the weights W and the bias b that have the least
 
@@ -51,11 +56,15 @@ def solved(
         batches: All training texts, in any order; read once.
         penalty: Above 0.
         label_weights: (K,) factors of the labels' losses.
+        spelt: (V, 3) of `seq2seq.nn.ngrams.spelling`, for words and pairs of words; without it there are only pieces.
 
     Returns:
         The layer, and the number of texts that had a part.
     """  # fmt: skip
-    ngrams, targets = _gathered(longest, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
+    empty = NgramLayer(longest, 0, labels, 0 if spelt is None else len(spelt))
+    if spelt is not None and empty.spelling is not None:
+        empty.spelling.copy_(spelt)
+    ngrams, targets = _gathered(empty, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
     names, places, seen = torch.unique(ngrams.which, return_inverse=True, return_counts=True)
     kept = ((names & 1) == 1) | (seen >= LEAST_TEXTS)
     most = max(MOST_WEIGHTS // labels, 1)
@@ -64,18 +73,19 @@ def solved(
         kept = torch.zeros_like(kept).index_fill_(0, order[:most], True)
     own = kept[places]
     ngrams = Ngrams(ngrams.texts[own], (kept.cumsum(0) - 1)[places[own]], ngrams.counts[own])
-    layer = NgramLayer(longest, int(kept.sum()), labels)
+    layer = NgramLayer(longest, int(kept.sum()), labels, 0)
+    layer.spelling = empty.spelling
     layer.names.copy_(names[kept])
     layer.rarity.copy_(1 + torch.log((1 + len(targets)) / (1 + seen[kept].double())))
     _minimize(layer, ngrams, targets, penalty, label_weights)
     return layer, len(targets)
 
 
-def _gathered(longest: int, batches: Iterable[LabelledBatch], most: int) -> tuple[Ngrams, Tensor]:
+def _gathered(layer: NgramLayer, batches: Iterable[LabelledBatch], most: int) -> tuple[Ngrams, Tensor]:
     """The different n-grams of all texts, by name, as if the texts were one batch; and the labels."""
     found, labels, texts, held = [], [], 0, 0
     for batch in batches:
-        owners, names = named_ngrams(batch.pieces, batch.lengths, batch.owners, longest)
+        owners, names = layer.named(batch.pieces, batch.lengths, batch.owners)
         different, places = torch.unique(names, return_inverse=True)
         ngrams = counted(owners + texts, places, len(different))
         found.append(ngrams._replace(which=different[ngrams.which]))
