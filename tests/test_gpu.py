@@ -67,7 +67,7 @@ def test_classifier(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     config = ClassifierConfig(embedding_size=8, encoder_size=8, ngrams=2)
     pieces, lengths, owners = torch.randint(4, 30, (4, 6)), torch.tensor([6, 3, 1, 4]), torch.tensor([0, 1, 1, 2])
-    spelt = spelling(["", "", "", "", *(f"{'\u2581' * (i % 2)}{i}" for i in range(26))])
+    spelt = spelling(["", "", "", "", *(("\u2581" * (i % 2)) + str(i) for i in range(26))])
     names = torch.cat([of(pieces, lengths, owners, by)[1] for of, by in ((named_ngrams, 2), (named_words, spelt))])
     names = names.unique()
     model = ClassificationModel(config, 30, 3, known_ngrams=len(names)).to(dtype).eval()
