@@ -59,7 +59,7 @@ def write_classifier(directory, tokenizer: Tokenizer, seed: int, labels=("cat", 
     columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
     described = {"task": "classification", "labels": list(labels), "several": False, "separator": "", "model": values,
               "limits": {"max_length": 60, "long_texts": "windows", "max_windows": 3}, "options": columns,
-              "known_ngrams": known, "words": known > 0}  # fmt: skip
+              "known_ngrams": known, "words": 2}  # fmt: skip
     start_model_directory(directory, described, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return str(directory)

@@ -1,4 +1,4 @@
-"""The solved layer against scikit-learn's TF-IDF and logistic regression, and against its own optimum."""
+"""The solved layer and mixture against scikit-learn's TF-IDF and logistic regression, and against its own optimum."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from seq2seq.nn.classifier import label_loss
-from seq2seq.nn.ngrams import spelling
+from seq2seq.nn.ngrams import UNTOLD, spelling
 from seq2seq.text.labels import LabelledBatch
 from seq2seq.training import logistic
-from seq2seq.training.logistic import solved
+from seq2seq.training.logistic import mixture, solved
 
 
 def examples(texts: int, several: bool = False) -> list[LabelledBatch]:
@@ -36,6 +36,9 @@ def examples(texts: int, several: bool = False) -> list[LabelledBatch]:
             chosen[:, 2] = random.random(count) < 0.5
         batches.append(LabelledBatch(*map(torch.from_numpy, (pieces, lengths, np.arange(count), chosen))))
     return batches
+
+
+WORDLESS = spelling([""] * 40)
 
 
 def scores(layer, batches: list[LabelledBatch]) -> torch.Tensor:
@@ -65,13 +68,13 @@ def test_equals_scikit_learn(monkeypatch, labels):
     p = model.predict_proba(features)
 
     penalty = 1 / 20 if labels > 2 else 2 / 20
-    layer, count = solved(3, labels, batches, penalty)
+    layer, count = solved(3, labels, batches, penalty, spelt=WORDLESS)
     assert len(layer.names) == len(known) and count == 200
     found = torch.softmax(scores(layer, batches), -1).numpy()
     assert np.abs(found - p).max() < 0.1 and (found.argmax(1) == p.argmax(1)).mean() > 0.98
     assert (found.argmax(1) == truth).mean() > 0.9
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
-    layer, _ = solved(3, labels, batches, penalty)
+    layer, _ = solved(3, labels, batches, penalty, spelt=WORDLESS)
     np.testing.assert_allclose(torch.softmax(scores(layer, batches), -1), p, atol=2e-3)
 
 
@@ -86,7 +89,7 @@ def test_table_and_rarity_by_a_loop():
     grams = [{*text, *itertools.pairwise(text)} for text in texts]
     seen = Counter(gram for text in grams for gram in text)
     known = [count for gram, count in seen.items() if not isinstance(gram, tuple) or count >= 2]
-    layer, _ = solved(2, 3, batches, 0.1)
+    layer, _ = solved(2, 3, batches, 0.1, spelt=WORDLESS)
     expected = torch.tensor([1 + math.log((1 + len(texts)) / (1 + count)) for count in known])
     assert len(known) < len(seen)
     torch.testing.assert_close(layer.rarity.sort()[0], expected.sort()[0])
@@ -103,7 +106,7 @@ def test_words_stand_in_the_table_beside_the_pieces():
     ]
     seen = Counter(gram for text in words for gram in {*text, *itertools.pairwise(text)})
     known = [count for gram, count in seen.items() if not isinstance(gram, tuple) or count >= 2]
-    without, _ = solved(2, 3, batches, 0.1)
+    without, _ = solved(2, 3, batches, 0.1, spelt=WORDLESS)
     layer, _ = solved(2, 3, batches, 0.1, spelt=spelt)
     own = ~torch.isin(layer.names, without.names)
     assert len(layer.names) == len(without.names) + len(known) and len(known) < len(seen)
@@ -118,7 +121,7 @@ def test_nothing_near_is_better(several, weights, monkeypatch):
     batches = examples(60, several)
     labels = torch.cat([batch.labels for batch in batches])
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
-    layer, _ = solved(2, 3, batches, 0.1, weights)
+    layer, _ = solved(2, 3, batches, 0.1, weights, spelt=WORDLESS)
 
     def objective() -> float:
         loss = label_loss(scores(layer, batches).double(), labels, None if weights is None else weights.double())
@@ -140,13 +143,44 @@ def test_nothing_near_is_better(several, weights, monkeypatch):
 def test_bounds_of_memory(monkeypatch):
     """With few weights allowed the n-grams of the most texts stay; with few n-grams held the later texts are left."""
     batches = examples(100)
-    whole, _ = solved(2, 3, batches, 0.1)
+    whole, _ = solved(2, 3, batches, 0.1, spelt=WORDLESS)
     monkeypatch.setattr(logistic, "MOST_WEIGHTS", 30)
-    few, _ = solved(2, 3, batches, 0.1)
+    few, _ = solved(2, 3, batches, 0.1, spelt=WORDLESS)
     rare = whole.rarity.sort()[0]
     assert len(few.names) == 10 and set(few.names.tolist()) < set(whole.names.tolist())
     torch.testing.assert_close(few.rarity.sort()[0], rare[:10])
     monkeypatch.setattr(logistic, "MOST_NGRAMS", 1)
     read = iter(batches)
-    assert solved(2, 3, read, 0.1)[1] == 7
+    assert solved(2, 3, read, 0.1, spelt=WORDLESS)[1] == 7
     assert len(list(read)) == len(batches) - 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 4.0, 0.5])])
+def test_the_mixture_is_the_best_of_a_grid(several, weights):
+    """One score that knows something, and another: less, nothing, or the contrary, whose weight must then be 0."""
+    torch.manual_seed(1)
+    labels = torch.randint(0, 3, (80,))
+    hot = torch.nn.functional.one_hot(labels, 3).float()
+    targets = hot if several else labels
+    for share in (1.0, 0.0, -2.0):
+        both = torch.stack((3 * torch.randn(80, 3) + 2 * hot, torch.randn(80, 3) + share * hot), 1)
+        scaled = both.double() if several else torch.log_softmax(both.double(), -1)
+        kept = None if weights is None else weights.double()
+
+        def objective(w: torch.Tensor, scaled=scaled, kept=kept) -> float:
+            loss = label_loss(torch.einsum("nik,i->nk", scaled, w), targets, kept)
+            return float(loss + logistic.CAUTION * (w - torch.tensor(UNTOLD)).square().sum())
+
+        found = mixture(both, targets, weights)
+        grid = torch.cartesian_prod(torch.linspace(0, 2, 81), torch.linspace(0, 2, 81)).double()
+        best = min(map(objective, grid))
+        assert bool((found >= 0).all()) and objective(found) < best + 1e-4
+        assert (found[1] == 0) == (share < 0)
+
+
+def test_a_mixture_of_few_texts_stays_near_what_it_is_without_any():
+    both = torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]])
+    assert mixture(both, torch.tensor([0])).sub(torch.tensor(UNTOLD)).abs().max() < 0.5
+    nothing = mixture(torch.zeros(0, 2, 2), torch.zeros(0, dtype=torch.int64))
+    torch.testing.assert_close(nothing, torch.tensor(UNTOLD, dtype=torch.float64))

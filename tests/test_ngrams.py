@@ -59,7 +59,7 @@ def layer_of(known: list[tuple[int, ...]]) -> tuple[NgramLayer, dict[tuple[int, 
         row = torch.tensor([gram])
         names = named_ngrams(row, torch.tensor([len(gram)]), torch.tensor([0]), len(gram))[1]
         named[gram] = int(names[-1])  # the mark's is before the whole
-    layer = NgramLayer(3, len(known), 2, vocab=0)
+    layer = NgramLayer(3, len(known), 2, vocab=10)
     layer.names.copy_(torch.tensor(sorted(named.values())))
     torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias), torch.nn.init.uniform_(layer.rarity)
     return layer, {gram: sorted(named.values()).index(name) for gram, name in named.items()}

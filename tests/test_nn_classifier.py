@@ -109,20 +109,24 @@ def test_r_drop(several):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_encoder_and_ngrams_learn_apart_and_their_probabilities_are_averaged(several):
+def test_encoder_and_ngrams_learn_apart_and_their_probabilities_to_some_powers_are_multiplied(several):
     labels = torch.eye(3) if several else torch.tensor([2, 0, 1])
     torch.manual_seed(5)
-    model = ClassificationModel(config(ngrams=1), 30, 3, several, known_ngrams=30, words=False).eval()
+    model = ClassificationModel(config(ngrams=1), 30, 3, several, known_ngrams=30).eval()
     given, layer = batch(labels), model.ngrams
     names = named_ngrams(torch.arange(30)[None], torch.tensor([30]), torch.tensor([0]), 1)[1][1:]  # without the mark
     layer.names.copy_(names.sort()[0])
     torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias), torch.nn.init.uniform_(layer.rarity)
+    layer.mixture.copy_(torch.tensor([0.3, 0.9]))
     scores = [model._encoded(given), layer(given.pieces, given.lengths, given.owners)]
     assert scores[1].std() > 0.1
-    p = sum(torch.sigmoid(x) if several else torch.softmax(x, -1) for x in scores) / 2
+    if several:
+        yes, no = (torch.sigmoid(s * scores[0]) ** 0.3 * torch.sigmoid(s * scores[1]) ** 0.9 for s in (1, -1))
+        p = yes / (yes + no)
+    else:
+        p = torch.softmax(scores[0], -1) ** 0.3 * torch.softmax(scores[1], -1) ** 0.9
+        p = p / p.sum(-1, keepdim=True)
     torch.testing.assert_close(model.probabilities(given), p)
-    kept = p.log() if not several else (p / (1 - p)).log()
-    torch.testing.assert_close(model.logits(given), kept)
     torch.testing.assert_close(model.train().loss(given)[0], label_loss(scores[0], labels, None))
 
 

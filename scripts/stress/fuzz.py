@@ -368,7 +368,7 @@ def write_classifier(directory: Path) -> Path:
     columns = {"text_column": "text", "label_column": "label", "label_separator": ""}
     config = {"task": "classification", "labels": ["a", "b"], "several": False, "separator": "", "model": sizes,
               "limits": {"max_length": 50, "long_texts": "windows", "max_windows": 3}, "options": columns,
-              "known_ngrams": 5, "words": True}  # fmt: skip
+              "known_ngrams": 5, "words": 2}  # fmt: skip
     start_model_directory(directory, config, dict.fromkeys(("source", "target"), tokenizer.to_bytes()))
     save_weights(directory, dict(model.state_dict()), {}, "")
     return directory

@@ -37,7 +37,7 @@ from seq2seq.text.labels import (
 )
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.distributed import ALONE, World, joined_world
-from seq2seq.training.logistic import solved
+from seq2seq.training.logistic import mixture, solved
 from seq2seq.training.optim import LayerRates
 
 # what a classifier takes from the translator that it starts from
@@ -123,28 +123,46 @@ class ClassificationTask:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one.
 
-        Nothing where there is no text to validate on.
+        Before, the mixture of encoder and n-grams becomes that which is best here. Nothing where there is no text to
+        validate on.
         """
         if not len(self.examples.valid):
             return {}
+        self._mix(model)
         scores = self._measure(model, self.examples.valid)
         if self.examples.other is not None:
             name = f"accuracy_{self.config.model.tied_languages}"
             scores[name] = self._measure(model, self.examples.other)["accuracy"]
         return scores
 
+    def _read(self, data: LabelledData) -> tuple[np.ndarray, Iterator[LabelledBatch]]:
+        """The texts' numbers in the order that they are read in, and this process' batches of them."""
+        order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
+        batches = filter(None, data.batches(order[self.world.share]))
+        return np.concatenate(order), (batch.to(self.device) for batch in batches)
+
+    @torch.no_grad()
+    def _mix(self, model: nn.Module) -> None:
+        assert isinstance(model, ClassificationModel)
+        if model.ngrams is None:
+            return
+        rows, batches = self._read(self.examples.valid)
+        found = self.world.joined([model.both(batch).float().cpu().numpy() for batch in batches])
+        labels = torch.from_numpy(self.examples.valid.labels[rows])
+        weights = None if model.label_weights is None else model.label_weights.cpu()
+        model.ngrams.mixture.copy_(mixture(torch.from_numpy(np.concatenate(found)), labels, weights))
+
     @torch.no_grad()
     def _measure(self, model: nn.Module, data: LabelledData) -> dict[str, float]:
         assert isinstance(model, ClassificationModel)
-        order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
+        rows, batches = self._read(data)
         total, found = 0.0, []
-        for batch in filter(None, data.batches(order[self.world.share])):
-            batch = batch.to(self.device)
+        for batch in batches:
             total += model.loss(batch)[0].item()
             found.append(model.probabilities(batch).cpu().numpy())
         (total,), found = self.world.sums(total), self.world.joined(found)
         several, names = self.examples.several, self.examples.labels
-        truth = data.labels[np.concatenate(order)]
+        truth = data.labels[rows]
         if not several:
             truth = np.eye(len(names), dtype=bool)[truth]
         report = classification_report(truth, decide(np.concatenate(found), several), names, several)
@@ -195,7 +213,7 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "separator": config.data.label_separator,
         "limits": examples.train.limits._asdict(),
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
-        "words": model.ngrams is not None and model.ngrams.spelling is not None,
+        "words": 2,
     }
     run.train(model, task, described, (tokenizer, tokenizer), layers)
 
@@ -210,14 +228,14 @@ def _ngram_layer(run: Run, task: ClassificationTask, tokenizer: Tokenizer, weigh
     if run.resumed is not None and checkpoint.last_step(run.resumed) is not None:
         saved = checkpoint.read_config(run.resumed)
         check_ngrams(run.resumed, saved)
-        sizes = saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size if saved["words"] else 0
+        sizes = saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size
         return NgramLayer(config.ngrams, *sizes) if config.ngrams else None
     if not config.ngrams:
         return None
     start = time.perf_counter()
     batches = filter(None, examples.train.batches(task.order(0)))
     spelt = spelling(tokenizer.texts())
-    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt)
+    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt=spelt)
     share = "" if texts == len(examples.train) else f" ({texts:,} texts, for want of memory)"
     say(f"n-grams: {len(layer.names):,} known, solved for in {time.perf_counter() - start:.1f} s{share}")
     return layer

@@ -128,25 +128,23 @@ def load_classifier(path: str | Path, device: torch.device) -> LoadedClassifier:
         raise _nonsense(directory, "ngrams", options.ngrams, f"a number from 0 to {LONGEST}")
     if (known > 0) != (options.ngrams > 0):
         raise _nonsense(directory, "known_ngrams", known, f"what belongs to ngrams {options.ngrams}")
-    words = _value(directory, config, "words", bool)
     sizes = tokenizer.vocab_size, len(labels), several
-    model = _filled(directory, lambda: ClassificationModel(options, *sizes, known_ngrams=known, words=words))
+    model = _filled(directory, lambda: ClassificationModel(options, *sizes, known_ngrams=known))
     return LoadedClassifier(model.to(device), tokenizer, labels, limits, config)
 
 
 def check_ngrams(directory: Path, config: dict[str, Any]) -> None:
-    """Gives a classifier of an earlier version what it lacks: n-grams were only of pieces, and before that others.
+    """Gives a classifier of an earlier version, where n-grams were others, what it lacks if it has none.
 
     Raises:
-        ModelDirectoryError: It has such others.
+        ModelDirectoryError: It has some.
     """
-    config.setdefault("words", False)
     model = _value(directory, config, "model", dict)
-    if model.pop("dropout_ngrams", None) is None:
-        return
-    if model.get("ngrams") != 0:
+    if model.get("ngrams") == 0:
+        model.pop("dropout_ngrams", None)
+        config.setdefault("known_ngrams", 0)
+    elif "dropout_ngrams" in model or "words" not in config:
         raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
-    config["known_ngrams"] = 0
 
 
 def _check_task(directory: Path, config: dict[str, Any], expected: str, advice: str) -> None:

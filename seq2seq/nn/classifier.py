@@ -6,8 +6,6 @@ K labels.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -99,9 +97,10 @@ def label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing
 class ClassificationModel(nn.Module):
     """Embedding, bidirectional GRU encoder, pooling, dropout, linear head; beside them a linear layer on n-grams.
 
-    The two learn apart and their probabilities are averaged: neither leans on the other, and what the encoder cannot
-    learn from few or long texts the n-grams often can. The encoder learns step by step from `loss`; the layer on
-    n-grams has its weights from `seq2seq.training.logistic`, once and before.
+    The two learn apart, so that neither leans on the other; what the encoder cannot learn from few or long texts the
+    n-grams often can. The encoder learns step by step from `loss`; the layer on n-grams has its weights from
+    `seq2seq.training.logistic`, once and before. The probability of a label is that of either to a power of its own,
+    multiplied (a logarithmic pool, Genest & Zidek 1986); validation texts decide the two powers.
     """
 
     label_weights: Tensor | None
@@ -114,7 +113,6 @@ class ClassificationModel(nn.Module):
         several: bool = False,
         label_weights: Tensor | None = None,
         known_ngrams: int = 0,
-        words: bool = True,
     ) -> None:
         """Builds the model with initial weights.
 
@@ -125,7 +123,6 @@ class ClassificationModel(nn.Module):
             several: A text may have several labels or none: each has a probability of its own.
             label_weights: (K,) factors of the labels' losses.
             known_ngrams: Size of the table of n-grams; 0: there is no layer for them, or not yet.
-            words: Some of them are words and pairs of words.
         """
         super().__init__()
         self.config, self.several = config, several
@@ -137,17 +134,18 @@ class ClassificationModel(nn.Module):
         initialize(self, config)
         self.ngrams = None
         if known_ngrams > 0:
-            self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels, vocab if words else 0)
+            self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels, vocab)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
-        """Scores (B, K): the encoder's, or those whose probabilities are the mean of the encoder's and the n-grams'."""
-        scores = self._encoded(batch)
+        """Scores (B, K): the encoder's, or `both` times the mixture's weights."""
         if self.ngrams is None:
-            return scores
-        both = torch.stack((scores, self.ngrams(batch.pieces, batch.lengths, batch.owners)))
-        if self.several:
-            return torch.logsumexp(F.logsigmoid(both), 0) - torch.logsumexp(F.logsigmoid(-both), 0)
-        return torch.logsumexp(torch.log_softmax(both, -1), 0) - math.log(2)
+            return self._encoded(batch)
+        return torch.einsum("bik,i->bk", self.both(batch), self.ngrams.mixture)
+
+    def both(self, batch: LabelledBatch) -> Tensor:
+        """Scores (B, 2, K) of the encoder and of the n-grams, which there must be."""
+        assert self.ngrams is not None
+        return torch.stack((self._encoded(batch), self.ngrams(batch.pieces, batch.lengths, batch.owners)), 1)
 
     def _encoded(self, batch: LabelledBatch) -> Tensor:
         """The encoder's scores (B, K)."""

@@ -20,6 +20,9 @@ LONGEST = 64
 BASE = 0x2545F4914F6CDD1D
 """Numbers of texts are polynomials in it, modulo 2^64."""
 
+UNTOLD = (0.3, 0.7)
+"""Weights of the encoder's scores and of the n-grams' where no text tells: of few texts n-grams learn more."""
+
 TINY = 1e-30
 """Far below the squared norm of any text with an n-gram of some rarity; without any, values are zero."""
 
@@ -124,7 +127,8 @@ class NgramLayer(nn.Module):
 
     They are those of pieces, and the words and pairs of words. One that a text has c times has the value
     (1 + ln c) * rarity; the values of a text are divided by their Euclidean norm. Table, rarity, weights and bias are
-    not learned step by step with an encoder but solved for, see `seq2seq.training.logistic`.
+    not learned step by step with an encoder but solved for, and so is the mixture of both; see
+    `seq2seq.training.logistic`.
     """
 
     def __init__(self, longest: int, known: int, labels: int, vocab: int) -> None:
@@ -134,7 +138,7 @@ class NgramLayer(nn.Module):
             longest: N-grams of 1 to this many pieces.
             known: U.
             labels: K.
-            vocab: V; 0: without words.
+            vocab: V.
         """
         super().__init__()
         self.longest = longest
@@ -143,13 +147,12 @@ class NgramLayer(nn.Module):
         self.rarity = nn.Parameter(torch.zeros(known), requires_grad=False)
         self.weight = nn.Parameter(torch.zeros(known, labels), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
-        self.spelling = nn.Parameter(torch.zeros(vocab, 3, dtype=torch.int64), requires_grad=False) if vocab else None
+        self.spelling = nn.Parameter(torch.zeros(vocab, 3, dtype=torch.int64), requires_grad=False)  # no words yet
+        self.mixture = nn.Parameter(torch.tensor(UNTOLD), requires_grad=False)  # of the encoder, and of this layer
 
     def named(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
         """Text and name of each n-gram of either kind, as often as it occurs; see `named_ngrams`."""
         texts, names = named_ngrams(pieces, lengths, owners, self.longest)
-        if self.spelling is None:
-            return texts, names
         others, words = named_words(pieces, lengths, owners, self.spelling)
         return torch.cat((texts, others)), torch.cat((names, words))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
-from seq2seq.nn.ngrams import NgramLayer, Ngrams, counted, sums
+from seq2seq.nn.ngrams import UNTOLD, NgramLayer, Ngrams, counted, sums
 from seq2seq.text.labels import LabelledBatch
 
 MOST_NGRAMS = 10_000_000
@@ -29,6 +29,9 @@ MOST_WEIGHTS = 8_000_000
 LEAST_TEXTS = 2
 """An n-gram of two pieces or words or more is known when so many training texts have it; a single one always."""
 
+CAUTION = 10.0
+"""Nats that a mixture must be better by to move each of its weights by 1."""
+
 ITERATIONS, HISTORY, TOLERANCE = 200, 10, 1e-4
 """Of L-BFGS; the tolerance is of the gradient's largest entry, in nats a text, and scikit-learn's."""
 
@@ -39,7 +42,8 @@ def solved(
     batches: Iterable[LabelledBatch],
     penalty: float,
     label_weights: Tensor | None = None,
-    spelt: Tensor | None = None,
+    *,
+    spelt: Tensor,
 ) -> tuple[NgramLayer, int]:
     """A layer with rarity from the texts, and the weights W and the bias b that have the least
 
@@ -56,14 +60,13 @@ def solved(
         batches: All training texts, in any order; read once.
         penalty: Above 0.
         label_weights: (K,) factors of the labels' losses.
-        spelt: (V, 3) of `seq2seq.nn.ngrams.spelling`, for words and pairs of words; without it there are only pieces.
+        spelt: (V, 3) of `seq2seq.nn.ngrams.spelling`.
 
     Returns:
         The layer, and the number of texts that had a part.
     """  # fmt: skip
-    empty = NgramLayer(longest, 0, labels, 0 if spelt is None else len(spelt))
-    if spelt is not None and empty.spelling is not None:
-        empty.spelling.copy_(spelt)
+    empty = NgramLayer(longest, 0, labels, len(spelt))
+    empty.spelling.copy_(spelt)
     ngrams, targets = _gathered(empty, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
     names, places, seen = torch.unique(ngrams.which, return_inverse=True, return_counts=True)
     kept = ((names & 1) == 1) | (seen >= LEAST_TEXTS)
@@ -73,8 +76,8 @@ def solved(
         kept = torch.zeros_like(kept).index_fill_(0, order[:most], True)
     own = kept[places]
     ngrams = Ngrams(ngrams.texts[own], (kept.cumsum(0) - 1)[places[own]], ngrams.counts[own])
-    layer = NgramLayer(longest, int(kept.sum()), labels, 0)
-    layer.spelling = empty.spelling
+    layer = NgramLayer(longest, int(kept.sum()), labels, len(spelt))
+    layer.spelling.copy_(spelt)
     layer.names.copy_(names[kept])
     layer.rarity.copy_(1 + torch.log((1 + len(targets)) / (1 + seen[kept].double())))
     _minimize(layer, ngrams, targets, penalty, label_weights)
@@ -124,3 +127,41 @@ def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float
         )
         optimizer.step(objective)
     weight.grad = bias.grad = None
+
+
+def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) -> Tensor:
+    """The weights w (2,), of the encoder's scores and of the n-grams', that suit some texts best.
+
+    They have the least cross-entropy(w_0 encoder + w_1 n-grams, label), summed over the texts, + CAUTION times the
+    squared distance from UNTOLD; none is negative. Neither score is as sure as it should be, one too much and the
+    other too little, and with few texts or long ones one of them knows far more: two numbers are learned from even few
+    texts.
+
+    Args:
+        both: (N, 2, K) scores of texts that neither has learned from.
+        targets: (N,) labels, or (N, K) of zeros and ones where a text may have several.
+        label_weights: (K,) factors of the labels' losses.
+    """
+    scores = both.double() if targets.ndim > 1 else torch.log_softmax(both.double(), -1)
+    weights = None if label_weights is None else label_weights.double()
+    start = torch.tensor(UNTOLD, dtype=torch.float64)
+
+    def best(free: Tensor) -> Tensor:
+        """The optimum over the weights that are free, of which each is 0 or 1; the others are 0."""
+        found = start.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([found], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            mixed = torch.einsum("nik,i->nk", scores, found * free)
+            loss = label_loss(mixed, targets, weights) + CAUTION * (found * free - start).square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
+        return found.detach() * free
+
+    with torch.enable_grad():
+        found = best(torch.ones(2, dtype=torch.float64))
+        # of a convex function: where the optimum is beyond a bound, the best within is on that bound
+        return found if bool((found >= 0).all()) else best((found > 0).double()).clamp_(min=0)
