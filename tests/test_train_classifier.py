@@ -12,6 +12,10 @@ from test_classifier import SMALL, toy
 
 from seq2seq.app.cli import main
 from seq2seq.checkpoint import load_model, read_tensors
+from seq2seq.inference.loading import load_classifier
+from seq2seq.nn.ngrams import UNTOLD
+from seq2seq.text.labels import LabelledBatch
+from seq2seq.training.logistic import mixture
 
 FAST = [*SMALL, "--max-steps", "6", "--max-epochs", "0"]
 
@@ -56,6 +60,29 @@ def test_a_validation_split_of_its_own_and_a_share_of_the_training_split(data, t
     out = capsys.readouterr().out
     assert "held out" not in out and "60 texts to train on, 240 for validation" in out
     assert "left out of validation: " in out
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_validation_texts_decide_the_mixture_of_encoder_and_ngrams(data, tmp_path, several):
+    """That of the saved model is the best for its scores on them."""
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.tsv").write_bytes((data / "train.tsv").read_bytes())
+    options = ["--label-separator", ";"] if several else []
+    assert train(tmp_path, tmp_path / "m", *options) == 0
+    saved = load_classifier(tmp_path / "m", torch.device("cpu"))
+    saved.model.eval()
+    labels, texts = zip(*(line.split("\t") for line in (data / "train.tsv").read_text().splitlines()), strict=True)
+    ids = [[*row, saved.tokenizer.eos_id] for row in saved.tokenizer.encode(texts)]
+    both = torch.cat(
+        [
+            saved.model.both(LabelledBatch(torch.tensor([row]), torch.tensor([len(row)]), torch.zeros(1).long(), None))
+            for row in ids
+        ]
+    )
+    targets = torch.tensor([saved.labels.index(label) for label in labels])
+    expected = mixture(both.detach(), torch.nn.functional.one_hot(targets).float() if several else targets)
+    torch.testing.assert_close(saved.model.ngrams.mixture.double(), expected, atol=1e-3, rtol=0)
+    assert (expected - torch.tensor(UNTOLD)).abs().max() > 0.1
 
 
 def test_no_text_is_held_out(data, tmp_path, capsys):
