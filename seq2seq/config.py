@@ -375,7 +375,7 @@ class ClassifierConfig(EncoderConfig):
     dropout_pooled: float = 0.3
     """Dropout on the pooled states, before the head."""
     ngrams: int = 3
-    """Beside the encoder, mixed with it: regression on n-grams of up to so many pieces, words and pairs. 0: none."""
+    """Mixed with the encoder: regression on n-grams of up to so many pieces, on words and pairs of words. 0: none."""
     ngram_penalty: float = 0.01
     """L2 penalty of that regression's weights: 1 / C of scikit-learn's (2 / C where there are two labels)."""
 

@@ -179,6 +179,17 @@ def test_the_mixture_is_the_best_of_a_grid(several, weights):
         assert (found[1] == 0) == (share < 0)
 
 
+def test_a_mixture_of_scores_that_contradict_each_other():
+    """Without bounds both weights would be negative; one of them is the best that is allowed, not none."""
+    torch.manual_seed(1)
+    known, noise = torch.randn(4000), torch.randn(4000)
+    first, second = 3 * known, -3 * known + 0.5 * noise
+    targets = (torch.rand(4000) < torch.sigmoid(-3 * known - 0.25 * noise)).long()
+    both = torch.stack([torch.stack((torch.zeros(4000), margin), -1) for margin in (first, second)], 1)
+    found = mixture(both, targets)
+    assert found[0] == 0 and 0.7 < found[1] < 1.1
+
+
 def test_a_mixture_of_few_texts_stays_near_what_it_is_without_any():
     both = torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]])
     assert mixture(both, torch.tensor([0])).sub(torch.tensor(UNTOLD)).abs().max() < 0.5

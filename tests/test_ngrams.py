@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from seq2seq.config import TokenizerConfig
-from seq2seq.nn.ngrams import LONGEST, NgramLayer, named_ngrams, named_words, spelling, sums
+from seq2seq.nn.ngrams import NgramLayer, named_ngrams, named_words, spelling, sums
 from seq2seq.text.tokenizer import Tokenizer
 
 PIECES = torch.tensor([[7, 8, 7, 8, 3], [9, 3, 0, 0, 0], [7, 3, 0, 0, 0], [5, 6, 3, 0, 0]])
@@ -133,8 +133,9 @@ def test_words_and_pairs_of_words_as_a_regular_expression_finds_them(kind):
         expected = Counter([*words, *itertools.pairwise(words)])
         found = Counter(names[texts == i].tolist())
         assert sorted(found.values()) == sorted(expected.values()), text
-        singles = [int(name) for name in names[texts == i] if name % 2]
-        assert [meant.setdefault(word, name) for word, name in zip(words, singles, strict=True)] == singles
+        for kind, grams in ((1, words), (0, itertools.pairwise(words))):
+            own = [int(name) for name in names[texts == i] if name % 2 == kind]
+            assert [meant.setdefault(gram, name) for gram, name in zip(grams, own, strict=True)] == own
     assert len(set(meant.values())) == len(meant) and "gone" in meant
     for seed in range(3):
         cut = tokenizer.sample(WORDY, seed, 0.5)
@@ -147,7 +148,25 @@ def test_no_two_of_many_words_have_one_name_nor_that_of_a_piece():
     row = torch.arange(1, 50_001)[None], torch.tensor([50_000]), torch.tensor([0])
     names = torch.cat((named_words(*row, spelt)[1], named_ngrams(*row, 2)[1]))
     assert len(names.unique()) == len(names) == 50_000 + 49_999 + 50_001 + 50_000
-    assert int(named_words(*row, spelt)[1][0]) % 2 == 1 and LONGEST > 2
+    assert int(named_words(*row, spelt)[1][0]) % 2 == 1
+
+
+def test_no_two_pairs_of_short_words_have_one_name():
+    """Numbers of words are polynomials: those of pairs must not be another."""
+    words = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abc1", repeat=n)]
+    spelt = spelling(["", *(f"\u2581{word}" for word in words)])
+    pairs = torch.tensor(list(itertools.product(range(1, len(words) + 1), repeat=2)))
+    _, names = named_words(pairs, torch.full((len(pairs),), 2), torch.arange(len(pairs)), spelt)
+    assert len(names[names % 2 == 0].unique()) == len(pairs) == len(words) ** 2
+    assert len(names[names % 2 == 1].unique()) == len(words)
+
+
+def test_what_is_a_part_of_a_word():
+    """Either case and either sigma; no signs, no piece of several words, no sign that only chooses how one is drawn."""
+    pieces = ["\u2581\u039f\u03a3", "\u03bf\u03c2", "\u2581e\u0301", "\u0915\u093f", "42", "\u2581"]
+    spelt = spelling([*pieces, "", "<", "a-b", "\u2581of\u2581the", "the\u2581", "\ufe0f", "\u20e3", "_"])
+    assert spelt[0, :2].tolist() == spelt[1, :2].tolist() and spelt[:2, 2].tolist() == [1, 0]
+    assert (spelt[:, 1] != 0).tolist() == [True] * 5 + [False] * 9
 
 
 def test_words_of_a_batch_do_not_reach_into_the_next_window():

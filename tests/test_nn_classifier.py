@@ -127,6 +127,11 @@ def test_encoder_and_ngrams_learn_apart_and_their_probabilities_to_some_powers_a
         p = torch.softmax(scores[0], -1) ** 0.3 * torch.softmax(scores[1], -1) ** 0.9
         p = p / p.sum(-1, keepdim=True)
     torch.testing.assert_close(model.probabilities(given), p)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.parts(given)
+        assert rounded.dtype == torch.float32 and torch.equal(
+            model.mixed(rounded), 0.3 * rounded[:, 0] + 0.9 * rounded[:, 1]
+        )
     torch.testing.assert_close(model.train().loss(given)[0], label_loss(scores[0], labels, None))
 
 

@@ -63,24 +63,24 @@ def test_a_validation_split_of_its_own_and_a_share_of_the_training_split(data, t
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_validation_texts_decide_the_mixture_of_encoder_and_ngrams(data, tmp_path, several):
+def test_validation_texts_decide_the_mixture_of_encoder_and_ngrams(tmp_path, several):
     """That of the saved model is the best for its scores on them."""
-    for split in ("train", "valid"):
-        (tmp_path / f"{split}.tsv").write_bytes((data / "train.tsv").read_bytes())
+    data = toy(tmp_path / "data")
+    (data / "valid.tsv").write_bytes((data / "train.tsv").read_bytes())
     options = ["--label-separator", ";"] if several else []
-    assert train(tmp_path, tmp_path / "m", *options) == 0
+    assert train(data, tmp_path / "m", *options) == 0
     saved = load_classifier(tmp_path / "m", torch.device("cpu"))
     saved.model.eval()
     labels, texts = zip(*(line.split("\t") for line in (data / "train.tsv").read_text().splitlines()), strict=True)
     ids = [[*row, saved.tokenizer.eos_id] for row in saved.tokenizer.encode(texts)]
-    both = torch.cat(
+    parts = torch.cat(
         [
-            saved.model.both(LabelledBatch(torch.tensor([row]), torch.tensor([len(row)]), torch.zeros(1).long(), None))
+            saved.model.parts(LabelledBatch(torch.tensor([row]), torch.tensor([len(row)]), torch.zeros(1).long(), None))
             for row in ids
         ]
     )
     targets = torch.tensor([saved.labels.index(label) for label in labels])
-    expected = mixture(both.detach(), torch.nn.functional.one_hot(targets).float() if several else targets)
+    expected = mixture(parts.detach(), torch.nn.functional.one_hot(targets).float() if several else targets)
     torch.testing.assert_close(saved.model.ngrams.mixture.double(), expected, atol=1e-3, rtol=0)
     assert (expected - torch.tensor(UNTOLD)).abs().max() > 0.1
 

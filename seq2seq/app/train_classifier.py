@@ -21,8 +21,8 @@ from seq2seq.inference.card import model_card
 from seq2seq.inference.classification import classification_report
 from seq2seq.inference.classifier import decide
 from seq2seq.inference.loading import check_ngrams, describe_translator, load_translator
-from seq2seq.nn.classifier import ClassificationModel
-from seq2seq.nn.ngrams import NgramLayer, spelling
+from seq2seq.nn.classifier import ClassificationModel, label_loss
+from seq2seq.nn.ngrams import WORDS, NgramLayer, spelling
 from seq2seq.text.batching import batch_order
 from seq2seq.text.labels import (
     LabelledBatch,
@@ -120,53 +120,39 @@ class ClassificationTask:
     def go_to(self, epoch: int, place: Any) -> None:
         """The inverse of `place`."""
 
+    @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss a text in nats, accuracy and F1 in percent; accuracy in the other language where there is one.
 
         Before, the mixture of encoder and n-grams becomes that which is best here. Nothing where there is no text to
         validate on.
         """
+        assert isinstance(model, ClassificationModel)
         if not len(self.examples.valid):
             return {}
-        self._mix(model)
-        scores = self._measure(model, self.examples.valid)
+        parts, labels = self._parts(model, self.examples.valid)
+        if model.ngrams is not None:
+            model.ngrams.mixture.copy_(mixture(parts, labels, model.label_weights))
+        scores = self._measured(model, parts, labels)
         if self.examples.other is not None:
             name = f"accuracy_{self.config.model.tied_languages}"
-            scores[name] = self._measure(model, self.examples.other)["accuracy"]
+            scores[name] = self._measured(model, *self._parts(model, self.examples.other))["accuracy"]
         return scores
 
-    def _read(self, data: LabelledData) -> tuple[np.ndarray, Iterator[LabelledBatch]]:
-        """The texts' numbers in the order that they are read in, and this process' batches of them."""
+    def _parts(self, model: ClassificationModel, data: LabelledData) -> tuple[Tensor, Tensor]:
+        """The parts of all texts' scores, on the model's device, and their labels; each process reads a share."""
         order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
         batches = filter(None, data.batches(order[self.world.share]))
-        return np.concatenate(order), (batch.to(self.device) for batch in batches)
+        found = self.world.joined([model.parts(batch.to(self.device)).float().cpu().numpy() for batch in batches])
+        labels = data.labels[np.concatenate(order)]
+        return torch.from_numpy(np.concatenate(found)).to(self.device), torch.from_numpy(labels).to(self.device)
 
-    @torch.no_grad()
-    def _mix(self, model: nn.Module) -> None:
-        assert isinstance(model, ClassificationModel)
-        if model.ngrams is None:
-            return
-        rows, batches = self._read(self.examples.valid)
-        found = self.world.joined([model.both(batch).float().cpu().numpy() for batch in batches])
-        labels = torch.from_numpy(self.examples.valid.labels[rows])
-        weights = None if model.label_weights is None else model.label_weights.cpu()
-        model.ngrams.mixture.copy_(mixture(torch.from_numpy(np.concatenate(found)), labels, weights))
-
-    @torch.no_grad()
-    def _measure(self, model: nn.Module, data: LabelledData) -> dict[str, float]:
-        assert isinstance(model, ClassificationModel)
-        rows, batches = self._read(data)
-        total, found = 0.0, []
-        for batch in batches:
-            total += model.loss(batch)[0].item()
-            found.append(model.probabilities(batch).cpu().numpy())
-        (total,), found = self.world.sums(total), self.world.joined(found)
-        several, names = self.examples.several, self.examples.labels
-        truth = data.labels[rows]
-        if not several:
-            truth = np.eye(len(names), dtype=bool)[truth]
-        report = classification_report(truth, decide(np.concatenate(found), several), names, several)
-        return {"loss": total / len(data), **report.summary()}
+    def _measured(self, model: ClassificationModel, parts: Tensor, labels: Tensor) -> dict[str, float]:
+        several, names, logits = self.examples.several, self.examples.labels, model.mixed(parts)
+        truth = labels.cpu().numpy() if several else np.eye(len(names), dtype=bool)[labels.cpu().numpy()]
+        decided = decide(model.distribution(logits).cpu().numpy(), several)
+        loss = label_loss(logits, labels, model.label_weights).item() / len(labels)
+        return {"loss": loss, **classification_report(truth, decided, names, several).summary()}
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Replaces the model in the output directory."""
@@ -213,7 +199,7 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "separator": config.data.label_separator,
         "limits": examples.train.limits._asdict(),
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
-        "words": 2,
+        "words": WORDS if model.ngrams is not None else 0,
     }
     run.train(model, task, described, (tokenizer, tokenizer), layers)
 

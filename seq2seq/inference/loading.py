@@ -20,7 +20,7 @@ from seq2seq.checkpoint import read_config, read_tokenizers, read_weights
 from seq2seq.config import ClassifierConfig, EncoderConfig, LabelDataConfig, ModelConfig, from_flat
 from seq2seq.errors import ConfigError, ModelDirectoryError, shown
 from seq2seq.nn.classifier import ClassificationModel
-from seq2seq.nn.ngrams import LONGEST
+from seq2seq.nn.ngrams import LONGEST, WORDS
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.labels import Limits
 from seq2seq.text.tokenizer import Tokenizer
@@ -143,7 +143,7 @@ def check_ngrams(directory: Path, config: dict[str, Any]) -> None:
     if model.get("ngrams") == 0:
         model.pop("dropout_ngrams", None)
         config.setdefault("known_ngrams", 0)
-    elif "dropout_ngrams" in model or "words" not in config:
+    elif "dropout_ngrams" in model or config.get("words") != WORDS:
         raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
 
 

@@ -84,7 +84,7 @@ def label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing
 
     Args:
         logits: (B, K).
-        labels: (B,) int64 the label of each text; or (B, K) float32, 1 for each that it has: K questions of yes or no.
+        labels: (B,) int64 the label of each text; or (B, K) floats, 1 for each that it has: K questions of yes or no.
         weights: (K,) factors of the labels' losses.
         smoothing: Mass of the target distribution that is spread evenly.
     """
@@ -99,8 +99,9 @@ class ClassificationModel(nn.Module):
 
     The two learn apart, so that neither leans on the other; what the encoder cannot learn from few or long texts the
     n-grams often can. The encoder learns step by step from `loss`; the layer on n-grams has its weights from
-    `seq2seq.training.logistic`, once and before. The probability of a label is that of either to a power of its own,
-    multiplied (a logarithmic pool, Genest & Zidek 1986); validation texts decide the two powers.
+    `seq2seq.training.logistic`, once and before. A label's probability is the product of the two, each to a power of
+    its own, scaled so that all labels add up to 1 (a logarithmic pool, Genest & Zidek 1986); validation texts decide
+    the two powers.
     """
 
     label_weights: Tensor | None
@@ -137,15 +138,21 @@ class ClassificationModel(nn.Module):
             self.ngrams = NgramLayer(config.ngrams, known_ngrams, labels, vocab)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
-        """Scores (B, K): the encoder's, or `both` times the mixture's weights."""
-        if self.ngrams is None:
-            return self._encoded(batch)
-        return torch.einsum("bik,i->bk", self.both(batch), self.ngrams.mixture)
+        """Scores (B, K) of the labels."""
+        return self.mixed(self.parts(batch))
 
-    def both(self, batch: LabelledBatch) -> Tensor:
-        """Scores (B, 2, K) of the encoder and of the n-grams, which there must be."""
-        assert self.ngrams is not None
-        return torch.stack((self._encoded(batch), self.ngrams(batch.pieces, batch.lengths, batch.owners)), 1)
+    def parts(self, batch: LabelledBatch) -> Tensor:
+        """Scores (B, 1, K) of the encoder, or (B, 2, K) of the encoder and of the n-grams where there are some."""
+        scores = self._encoded(batch)
+        if self.ngrams is None:
+            return scores[:, None]
+        return torch.stack((scores, self.ngrams(batch.pieces, batch.lengths, batch.owners)), 1)
+
+    def mixed(self, parts: Tensor) -> Tensor:
+        """Scores (B, K) of those `parts`."""
+        if self.ngrams is None:
+            return parts[:, 0]
+        return (parts * self.ngrams.mixture[:, None]).sum(1)  # no product that autocast would round
 
     def _encoded(self, batch: LabelledBatch) -> Tensor:
         """The encoder's scores (B, K)."""
@@ -189,7 +196,10 @@ class ClassificationModel(nn.Module):
     @torch.no_grad()
     def probabilities(self, batch: LabelledBatch) -> Tensor:
         """(B, K): of each label given the text; rows add up to 1 unless a text may have several."""
-        logits = self.logits(batch)
+        return self.distribution(self.logits(batch))
+
+    def distribution(self, logits: Tensor) -> Tensor:
+        """The probabilities (B, K) of scores (B, K)."""
         return torch.sigmoid(logits) if self.several else torch.softmax(logits, -1)
 
     def depth(self, name: str) -> int:

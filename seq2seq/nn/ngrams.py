@@ -17,6 +17,9 @@ from torch import Tensor, nn
 LONGEST = 64
 """Pieces of an n-gram at most."""
 
+WORDS = 2
+"""Words of an n-gram at most."""
+
 BASE = 0x2545F4914F6CDD1D
 """Numbers of texts are polynomials in it, modulo 2^64."""
 
@@ -75,15 +78,17 @@ def spelling(pieces: Sequence[str]) -> Tensor:
     """(V, 3) int64: what each piece of a vocabulary adds to the word that it is a part of.
 
     The number of its letters in lower case, a polynomial in BASE; BASE to the power of how many there are; and whether
-    it begins a word (by U+2581). The second is 0 where a piece has neither letter nor digit, so is no part of a word.
+    it begins a word (by U+2581). The second is 0 where a piece holds anything but letters and digits (or, in a
+    vocabulary that was not trained here, a space within), so is no part of a word.
 
     Args:
         pieces: Each one's text, empty for those that stand for none.
     """
     table = []
     for piece in pieces:
-        code, power, letters = 0, 0, piece.lstrip("\u2581").lower()
-        if any(letter.isalnum() or unicodedata.category(letter)[0] == "M" for letter in letters):
+        code, power, text = 0, 0, piece.removeprefix("\u2581")
+        if text and all(map(_of_word, text)):
+            letters = "".join(letter.lower() for letter in text).replace("\u03c2", "\u03c3")  # one sigma
             for letter in letters:
                 code = (code * BASE + ord(letter) + 1) % 2**64
             power = pow(BASE, len(letters), 2**64)
@@ -91,12 +96,19 @@ def spelling(pieces: Sequence[str]) -> Tensor:
     return torch.tensor([[number - 2**64 * (number >= 2**63) for number in row] for row in table], dtype=torch.int64)
 
 
+def _of_word(letter: str) -> bool:
+    """A letter, a digit, or a mark on letters; not one that chooses how a picture is drawn."""
+    drawn = "\ufe00" <= letter <= "\ufe0f"
+    return letter.isalnum() or (unicodedata.category(letter) in ("Mn", "Mc") and not drawn)
+
+
 def named_words(pieces: Tensor, lengths: Tensor, owners: Tensor, spelt: Tensor) -> tuple[Tensor, Tensor]:
     """Text and name of each word and each pair of words that follow each other, as often as they occur.
 
     A word is what letters and digits lie between spaces, signs and the ends of a window, whatever its case and however
-    it was segmented; a pair may have signs between its words. Names are as those of `named_ngrams`, and no others than
-    there; odd for a single word.
+    it was segmented; letters that the vocabulary spells in bytes are signs. A pair may have signs between its words, or
+    what was left out of a long text. Names are as those of `named_ngrams`, and none is a name there too; odd for a
+    single word.
 
     Args:
         pieces, lengths, owners: As there.
@@ -111,9 +123,10 @@ def named_words(pieces: Tensor, lengths: Tensor, owners: Tensor, spelt: Tensor) 
     ends = inside & ~F.pad((inside & ~begins)[:, 1:], (0, 1))
     rows, words = ends.nonzero()[:, 0], torch.stack(codes, 1)[ends]
     both = rows[1:] == rows[:-1]
-    pairs = (words[:-1] * BASE ^ (words[:-1] >> 29)) + words[1:]
-    names = _name(words, LONGEST, single=True), _name(pairs[both], LONGEST + 1, single=False)
-    return owners[torch.cat((rows, rows[1:][both]))], torch.cat(names)
+    singles = _name(words, LONGEST, single=True)
+    # of names, for numbers of words are polynomials in BASE themselves
+    pairs = _name(singles[:-1] * BASE + singles[1:], LONGEST + 1, single=False)[both]
+    return owners[torch.cat((rows, rows[1:][both]))], torch.cat((singles, pairs))
 
 
 def counted(texts: Tensor, which: Tensor, size: int) -> Ngrams:

@@ -234,10 +234,11 @@ class Tokenizer:
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
     def texts(self) -> list[str]:
-        """The text of every piece, as in `pieces`; empty for control pieces, the unknown one and single bytes."""
-        known = self._processor
+        """The text of every piece, as in `pieces`; empty for those that stand for none, or for what a user defined."""
+        known, defined = self._processor, _user_defined(self._model)
         none = (known.is_control, known.is_unknown, known.is_unused, known.is_byte)
-        return ["" if any(has(i) for has in none) else known.id_to_piece(i) for i in range(self.vocab_size)]
+        texts = ["" if any(has(i) for has in none) else known.id_to_piece(i) for i in range(self.vocab_size)]
+        return ["" if text in defined else text for text in texts]
 
 
 def _well_formed(texts: Sequence[str]) -> list[str]:

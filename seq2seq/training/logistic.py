@@ -30,7 +30,7 @@ LEAST_TEXTS = 2
 """An n-gram of two pieces or words or more is known when so many training texts have it; a single one always."""
 
 CAUTION = 10.0
-"""Nats that a mixture must be better by to move each of its weights by 1."""
+"""Nats that a mixture must be better by to move one of its weights by 1."""
 
 ITERATIONS, HISTORY, TOLERANCE = 200, 10, 1e-4
 """Of L-BFGS; the tolerance is of the gradient's largest entry, in nats a text, and scikit-learn's."""
@@ -142,9 +142,15 @@ def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) 
         targets: (N,) labels, or (N, K) of zeros and ones where a text may have several.
         label_weights: (K,) factors of the labels' losses.
     """
-    scores = both.double() if targets.ndim > 1 else torch.log_softmax(both.double(), -1)
+    several = targets.ndim > 1
+    scores = both.double() if several else torch.log_softmax(both.double(), -1)
+    targets = targets.double() if several else targets
     weights = None if label_weights is None else label_weights.double()
-    start = torch.tensor(UNTOLD, dtype=torch.float64)
+    start = scores.new_tensor(UNTOLD)
+
+    def loss_of(found: Tensor) -> Tensor:
+        loss = label_loss(torch.einsum("nik,i->nk", scores, found), targets, weights)
+        return loss + CAUTION * (found - start).square().sum()
 
     def best(free: Tensor) -> Tensor:
         """The optimum over the weights that are free, of which each is 0 or 1; the others are 0."""
@@ -153,8 +159,7 @@ def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) 
 
         def objective() -> Tensor:
             optimizer.zero_grad()
-            mixed = torch.einsum("nik,i->nk", scores, found * free)
-            loss = label_loss(mixed, targets, weights) + CAUTION * (found * free - start).square().sum()
+            loss = loss_of(found * free)
             loss.backward()
             return loss
 
@@ -162,6 +167,9 @@ def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) 
         return found.detach() * free
 
     with torch.enable_grad():
-        found = best(torch.ones(2, dtype=torch.float64))
-        # of a convex function: where the optimum is beyond a bound, the best within is on that bound
-        return found if bool((found >= 0).all()) else best((found > 0).double()).clamp_(min=0)
+        found = best(torch.ones_like(start))
+        if bool((found >= 0).all()):
+            return found
+        # the function is convex: where its optimum is beyond a bound, the best that is allowed lies on one
+        edges = [best(free).clamp_(min=0) for free in torch.eye(2).to(start).unbind()]
+    return min(edges, key=lambda edge: float(loss_of(edge)))
