@@ -299,6 +299,20 @@ def test_samples_do_not_depend_on_the_thread(usual):
     assert found == expected
 
 
+def test_texts_of_pieces_leave_out_what_stands_for_none():
+    """Control pieces, the unknown one, bytes, and what the one who trained the model has defined."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT), model_writer=model, vocab_size=400, byte_fallback=True, minloglevel=2,
+        user_defined_symbols=["<sep>"], control_symbols=["<tag>"], hard_vocab_limit=False,
+    )  # fmt: skip
+    tokenizer = Tokenizer.from_bytes(model.getvalue())
+    pieces, texts = tokenizer.pieces(range(tokenizer.vocab_size)), tokenizer.texts()
+    left_out = {piece for piece, text in zip(pieces, texts, strict=True) if not text}
+    assert left_out == {"<unk>", "<s>", "</s>", "<sep>", "<tag>", *(f"<0x{i:02X}>" for i in range(256))}
+    assert all(text in ("", piece) for piece, text in zip(pieces, texts, strict=True))
+
+
 def test_nothing_is_printed(capfd):
     train()
     assert capfd.readouterr() == ("", "")
