@@ -140,10 +140,11 @@ def check_ngrams(directory: Path, config: dict[str, Any]) -> None:
         ModelDirectoryError: It has some.
     """
     model = _value(directory, config, "model", dict)
+    learned = model.pop("dropout_ngrams", None) is not None
     if model.get("ngrams") == 0:
-        model.pop("dropout_ngrams", None)
-        config.setdefault("known_ngrams", 0)
-    elif "dropout_ngrams" in model or config.get("words") != WORDS:
+        if learned:
+            config["known_ngrams"] = 0
+    elif learned or config.get("words") != WORDS:
         raise ModelDirectoryError(f"{directory} is of an earlier version, whose n-grams were others; train it again")
 
 

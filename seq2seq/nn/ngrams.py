@@ -129,6 +129,12 @@ def named_words(pieces: Tensor, lengths: Tensor, owners: Tensor, spelt: Tensor) 
     return owners[torch.cat((rows, rows[1:][both]))], torch.cat((singles, pairs))
 
 
+def named(pieces: Tensor, lengths: Tensor, owners: Tensor, longest: int, spelt: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of `named_ngrams` and of `named_words` together."""
+    ngrams, words = named_ngrams(pieces, lengths, owners, longest), named_words(pieces, lengths, owners, spelt)
+    return torch.cat((ngrams[0], words[0])), torch.cat((ngrams[1], words[1]))
+
+
 def counted(texts: Tensor, which: Tensor, size: int) -> Ngrams:
     """The different n-grams of each text, from text and number (less than `size`) of each one that occurs."""
     keys, counts = torch.unique(texts * size + which, return_counts=True)
@@ -163,15 +169,9 @@ class NgramLayer(nn.Module):
         self.spelling = nn.Parameter(torch.zeros(vocab, 3, dtype=torch.int64), requires_grad=False)  # no words yet
         self.mixture = nn.Parameter(torch.tensor(UNTOLD), requires_grad=False)  # of the encoder, and of this layer
 
-    def named(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-        """Text and name of each n-gram of either kind, as often as it occurs; see `named_ngrams`."""
-        texts, names = named_ngrams(pieces, lengths, owners, self.longest)
-        others, words = named_words(pieces, lengths, owners, self.spelling)
-        return torch.cat((texts, others)), torch.cat((names, words))
-
     def known(self, pieces: Tensor, lengths: Tensor, owners: Tensor) -> Ngrams:
-        """The known n-grams of texts, `which` in the table; see `named_ngrams`."""
-        texts, names = self.named(pieces, lengths, owners)
+        """The known n-grams of texts, `which` in the table; see `named`."""
+        texts, names = named(pieces, lengths, owners, self.longest, self.spelling)
         places = torch.searchsorted(self.names, names).clamp_(max=len(self.names) - 1)
         found = self.names[places] == names
         return counted(texts[found], places[found], len(self.names))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
-from seq2seq.nn.ngrams import UNTOLD, NgramLayer, Ngrams, counted, sums
+from seq2seq.nn.ngrams import UNTOLD, NgramLayer, Ngrams, counted, named, sums
 from seq2seq.text.labels import LabelledBatch
 
 MOST_NGRAMS = 10_000_000
@@ -65,9 +65,7 @@ def solved(
     Returns:
         The layer, and the number of texts that had a part.
     """  # fmt: skip
-    empty = NgramLayer(longest, 0, labels, len(spelt))
-    empty.spelling.copy_(spelt)
-    ngrams, targets = _gathered(empty, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
+    ngrams, targets = _gathered(longest, spelt, batches, min(MOST_NGRAMS, MOST_PRODUCTS // labels))
     names, places, seen = torch.unique(ngrams.which, return_inverse=True, return_counts=True)
     kept = ((names & 1) == 1) | (seen >= LEAST_TEXTS)
     most = max(MOST_WEIGHTS // labels, 1)
@@ -84,11 +82,11 @@ def solved(
     return layer, len(targets)
 
 
-def _gathered(layer: NgramLayer, batches: Iterable[LabelledBatch], most: int) -> tuple[Ngrams, Tensor]:
+def _gathered(longest: int, spelt: Tensor, batches: Iterable[LabelledBatch], most: int) -> tuple[Ngrams, Tensor]:
     """The different n-grams of all texts, by name, as if the texts were one batch; and the labels."""
     found, labels, texts, held = [], [], 0, 0
     for batch in batches:
-        owners, names = layer.named(batch.pieces, batch.lengths, batch.owners)
+        owners, names = named(batch.pieces, batch.lengths, batch.owners, longest, spelt)
         different, places = torch.unique(names, return_inverse=True)
         ngrams = counted(owners + texts, places, len(different))
         found.append(ngrams._replace(which=different[ngrams.which]))
@@ -142,9 +140,7 @@ def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) 
         targets: (N,) labels, or (N, K) of zeros and ones where a text may have several.
         label_weights: (K,) factors of the labels' losses.
     """
-    several = targets.ndim > 1
-    scores = both.double() if several else torch.log_softmax(both.double(), -1)
-    targets = targets.double() if several else targets
+    scores, targets = both.double(), targets.double() if targets.ndim > 1 else targets
     weights = None if label_weights is None else label_weights.double()
     start = scores.new_tensor(UNTOLD)
 
