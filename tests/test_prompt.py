@@ -21,12 +21,13 @@ def test_lines_history_and_the_end():
     )
     os.close(slave)
     shown = b""
-    for keys in (b"A dog.\r", "Größe \xe4".encode() + b"\r", b"\x10\x10\r", b"\x04"):  # Ctrl-P: the line before
+    keys_of_lines = (b"A dog.\r", "Größe \xe4".encode() + b"\r", b"\x10\x10\r", b"\x04")  # Ctrl-P: the line before
+    for lines, keys in enumerate(keys_of_lines):
         deadline = time.monotonic() + 60
-        while not shown.endswith(b"> ") and time.monotonic() < deadline:
+        # a line that is drawn anew begins with the prompt as well: it is the next one's once all before are answered
+        while not (shown.endswith(b"> ") and shown.count(b"'\r\n") == lines) and time.monotonic() < deadline:
             shown += os.read(master, 1024)
         os.write(master, keys)
-        shown += os.read(master, 1)
     _, errors = process.communicate(timeout=60)
     try:
         while part := os.read(master, 1024):
