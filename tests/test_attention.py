@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -78,6 +80,26 @@ class TestAttentiveGRU:
             torch.testing.assert_close(states[t], h)
             torch.testing.assert_close(contexts[t], context)
             torch.testing.assert_close(weights[t], alpha)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_result_that_was_written_to_is_noticed(which: int) -> None:
+    """Results are parts of what the backward pass reads."""
+    x, h, keys, values, *weights = _inputs()
+    results = attentive_gru(x, h, keys, values, _bias(), *weights)
+    with torch.no_grad():
+        results[which].mul_(2)
+    with pytest.raises(RuntimeError, match="modified"):
+        (results[0].sum() + results[1].sum()).backward()
+
+
+def test_nothing_of_the_steps_stays_without_their_results() -> None:
+    """A result that refers to what holds it is never freed."""
+    x, h, keys, values, *weights = _inputs()
+    results = attentive_gru(x, h, keys, values, _bias(), *weights)
+    tape = weakref.ref(results[0].grad_fn.done)
+    del results
+    assert tape() is None
 
 
 def test_padding_receives_no_gradient() -> None:

@@ -1,11 +1,14 @@
-"""Dropout's rate and scale, exact reversal within lengths."""
+"""Dropout's rate and scale, parts side by side, exact reversal within lengths."""
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 import torch
 
-from seq2seq.nn.functional import dropout, dropout_mask, reversal_index, reverse_rows, tanh_
+from seq2seq.nn import kernels
+from seq2seq.nn.functional import cut, dropout, dropout_mask, join, reversal_index, reverse_rows, tanh_
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9])
@@ -33,6 +36,36 @@ def test_dropout_follows_the_seed_and_stops_in_evaluation() -> None:
     torch.manual_seed(5)
     assert torch.equal(first, dropout(x, 0.5, True))
     assert dropout(x, 0.5, False) is x
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_dropout_scales_what_it_keeps(compiled: bool) -> None:
+    x = torch.randn(50, 30, requires_grad=True)
+    with contextlib.nullcontext() if compiled else kernels.without():
+        torch.manual_seed(2)
+        mask = dropout_mask((50, 30), 0.3, x)
+        torch.manual_seed(2)
+        y = dropout(x, 0.3, True, scale=2.5)
+        y.backward(torch.full_like(x, 3.0))
+    torch.testing.assert_close(y, 2.5 * x * mask)
+    torch.testing.assert_close(x.grad, 7.5 * mask)
+    assert torch.equal(dropout(x, 0.3, False, scale=2.5), 2.5 * x)
+
+
+def test_parts_side_by_side_and_apart() -> None:
+    parts = [torch.randn(3, width, 2, dtype=torch.float64, requires_grad=True) for width in (1, 4, 2)]
+    whole = torch.cat(parts, 1)
+    assert torch.equal(join(parts, 1, torch.float64), whole)
+    assert torch.equal(join(parts, -2, torch.bfloat16), whole.to(torch.bfloat16))
+    assert torch.autograd.gradcheck(lambda *parts: join(parts, 1, torch.float64), parts)
+    for part, expected in zip(cut(whole, (1, 4, 2), 1, torch.float32), parts, strict=True):
+        assert part.is_contiguous() and torch.equal(part, expected.float())
+    assert torch.autograd.gradcheck(lambda x: cut(x, (1, 4, 2), 1, torch.float64), (whole.detach().requires_grad_(),))
+    first, _, last = cut(whole, (1, 4, 2), 1, torch.float32)
+    (2 * first.sum() + 3 * last.sum()).backward()
+    for part, expected in zip(parts, (2.0, 0.0, 3.0), strict=True):
+        assert part.grad is not None and part.grad.dtype == torch.float64
+        assert torch.equal(part.grad, torch.full_like(part, expected))
 
 
 def test_reversal_within_lengths() -> None:

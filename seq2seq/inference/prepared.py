@@ -186,7 +186,7 @@ def _recurrent(layer: GRULayer) -> tuple[Tensor, Tensor, Tensor | None]:
     weight, size = layer.weight_recurrent[0], layer.size
     bias = layer.bias_recurrent.new_zeros(2 * size)
     if layer.reset_after:
-        whole = state_weight(layer.weight_recurrent, layer.reset_after)[0]  # n, r, z
+        whole = state_weight(layer.weight_recurrent, layer.reset_after, weight.dtype)[0]  # n, r, z
         return whole, torch.cat((layer.bias_recurrent[0], bias)), None
     return weight[: 2 * size], bias, weight[2 * size :]
 

@@ -47,7 +47,7 @@ class _Layer:
         rest = bias.new_zeros(2, 2 * size)
         self.inner: StackedProduct | None = None
         if layer.reset_after:
-            order = state_weight(weight, layer.reset_after)  # n, r, z
+            order = state_weight(weight, layer.reset_after, weight.dtype)  # n, r, z
             self.recurrent = StackedProduct(order, torch.cat((bias, rest), 1), dtype=dtype, bound=1.0)
         else:
             self.recurrent = StackedProduct(weight[:, : 2 * size], rest, dtype=dtype, bound=1.0)

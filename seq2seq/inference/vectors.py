@@ -44,7 +44,7 @@ def embed_ids(model: TranslationModel, source: Tensor, lengths: Tensor, kind: Ki
         return states.where(real, 0).sum(0) / lengths[:, None]
     if model.decoder.attention:
         return torch.cat((last, first), -1)
-    return model.decoder.remember(states, last, first, lengths).summary
+    return model.decoder.remember((states,), last, first, lengths).summary
 
 
 def embed_stream(

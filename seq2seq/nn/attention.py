@@ -101,8 +101,8 @@ class _Forward:
         self.weights = keys.new_empty(steps, batch, length)
         self.queries = keys.new_empty(steps, batch, self.width)
         # one product gives the doubled query and the recurrent terms
-        self.weight_state = state_weight(weight_recurrent[None], reset_after, 2 * weight_query)[0].to(dtype)  # (P, H)
-        self.weight_context = weight_context.to(dtype)
+        self.weight_state = state_weight(weight_recurrent[None], reset_after, dtype, 2 * weight_query)[0]  # (P, H)
+        self.weight_context, self.context_dtype = weight_context.to(dtype), weight_context.dtype
         from_state, from_context = self.weight_state.t(), self.weight_context.t()
         products = x.new_empty(batch, len(self.weight_state), dtype=dtype)
         terms = x.new_empty(batch, len(weight_context), dtype=dtype)
@@ -214,19 +214,20 @@ class _AttentiveGRU(torch.autograd.Function):
         dtype = product_dtype(arguments[1])
         with torch.autocast(arguments[0].device.type, enabled=False):
             done = ctx.done = _Forward(dtype, *arguments)
-        ctx.save_for_backward(*(part for part in arguments if isinstance(part, Tensor)))
-        weights = done.weights.clone()
+        # other objects than those that `done` holds: a result refers to `ctx`
+        states, contexts, weights = done.tape.states[1:, 0], done.contexts.detach(), done.weights.detach()
+        ctx.save_for_backward(*(x for x in (*arguments, states, contexts, weights) if isinstance(x, Tensor)))
         ctx.mark_non_differentiable(weights)
-        return done.tape.states[1:, 0].clone(), done.contexts.clone(), weights
+        return states, contexts, weights
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor, grad_contexts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         done: _Forward = ctx.done
-        _ = ctx.saved_tensors  # raises where one of the arguments was written to since
+        _ = ctx.saved_tensors  # raises where an argument or a result was written to since
         with torch.autocast(grad_states.device.type, enabled=False):
             back = _Backward(done, grad_states, grad_contexts)
-            reverse, wide = back.reverse, grad_states.dtype
+            reverse = back.reverse
             grad_terms = reverse.input_grad()[:, 0]
             grad_context_weight = grad_terms.flatten(0, 1).t() @ done.inputs.flatten(0, 1)
             grad_recurrent, grad_query_weight = reverse.weight_grads()
@@ -240,7 +241,7 @@ class _AttentiveGRU(torch.autograd.Function):
                 None,
                 2 * back.grad_v.sum(0),
                 2 * grad_query_weight[0],
-                grad_context_weight.to(wide),
+                grad_context_weight.to(done.context_dtype),
                 grad_recurrent[0],
                 reverse.bias_grad()[0],
                 None,
@@ -274,7 +275,7 @@ def attentive_gru(
         bias: (B, S) zero at tokens, minus infinity at padding.
         v: (A,) scoring vector.
         weight_query: (A, H).
-        weight_context: (3H, C) the context's share of the input matrix.
+        weight_context: (3H, C) the context's share of the input matrix, in the type of products or of the states.
         weight_recurrent: (3H, H).
         bias_recurrent: (H,) b_n.
         mask: (B, H) dropout mask on the state that enters the products.

@@ -6,6 +6,7 @@ D one direction of the encoder, A attention, L decoder layers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.nn.attention import attend, attentive_gru
-from seq2seq.nn.functional import dropout, linear, product_dtype
+from seq2seq.nn.functional import cut, dropout, join, linear, product_dtype
 from seq2seq.nn.gru import GRULayer, gru_step
 
 
@@ -90,22 +91,23 @@ class Decoder(nn.Module):
         )
         self.readout = nn.Linear(size + context + embedding, embedding * (2 if config.readout == "maxout" else 1))
 
-    def remember(self, states: Tensor, last: Tensor, first: Tensor, lengths: Tensor) -> Memory:
+    def remember(self, parts: Sequence[Tensor], last: Tensor, first: Tensor, lengths: Tensor) -> Memory:
         """Memory of a batch.
 
         Args:
-            states: (S, B, C) encoder states, with embeddings beside them where these are attended to.
+            parts: (S, B, .) of C numbers a token together: encoder states, and embeddings where these are attended to.
             last: (B, D) forward direction's last state.
             first: (B, D) backward direction's state at the first token.
             lengths: (B,) source tokens.
         """
+        states = parts[0]
         steps, batch = states.shape[:2]
         padding = torch.arange(steps, device=states.device) >= lengths[:, None]
         bias = states.new_zeros(batch, steps).masked_fill_(padding, -torch.inf)
         if not self.attention:
             summary = torch.tanh(linear(torch.cat((last, first), -1), self.summarize.weight, self.summarize.bias))
             return Memory(states.new_empty(batch, 0, 0), states.new_empty(batch, 0, 0), bias, summary, lengths)
-        values = states.transpose(0, 1).contiguous()
+        values = join([part.transpose(0, 1) for part in parts], -1, states.dtype)
         keys = linear(values, 2 * self.key.weight, 2 * self.key.bias)
         return Memory(values, keys, bias, first, lengths)
 
@@ -128,7 +130,8 @@ class Decoder(nn.Module):
         split = self.config.embedding_size
         # `squeeze`, for the gradient of a part taken by its number fills the rest with zeros, be there none
         weight_input = gru.weight_input.squeeze(0)
-        weight_embedded, weight_context = weight_input.split((split, weight_input.shape[-1] - split), -1)
+        sizes, products = (split, weight_input.shape[-1] - split), product_dtype(weight_input)
+        weight_embedded, weight_context = cut(weight_input, sizes, -1, products)
         terms = F.linear(embedded, weight_embedded, gru.bias_input.squeeze(0))  # (T, B, 3H)
         mask = gru.state_mask(memory.size)
         weights = None
@@ -186,11 +189,10 @@ class Decoder(nn.Module):
         The rows of a tied output layer begin with about unit length and learn by steps that do not know what they meet
         (Adam); without the scale logits are small and move slowly.
         """
-        dtype = product_dtype(outputs)  # cast apart: half as much to put side by side
-        inputs = torch.cat([part.to(dtype) for part in (outputs, contexts, embedded)], -1)
+        inputs = join((outputs, contexts, embedded), -1, product_dtype(outputs))
         hidden = linear(inputs, self.readout.weight, self.readout.bias)
         if self.config.readout == "maxout":
             hidden = hidden.unflatten(-1, (-1, 2)).amax(-1)
         else:
             hidden = torch.tanh(hidden)
-        return dropout(hidden * self.config.readout_scale, self.config.dropout_readout, self.training)
+        return dropout(hidden, self.config.dropout_readout, self.training, self.config.readout_scale)

@@ -24,7 +24,7 @@ def embedding_scale(config: EncoderConfig) -> float:
 
 def embed(ids: Tensor, table: Tensor, config: EncoderConfig, training: bool) -> Tensor:
     """Rows (..., E) of a table (V, E) for ids (...), scaled as configured; dropout in training only."""
-    embedded = dropout(F.embedding(ids, table) * embedding_scale(config), config.dropout_embedding, training)
+    embedded = dropout(F.embedding(ids, table), config.dropout_embedding, training, embedding_scale(config))
     if training and config.word_dropout > 0:
         # no rescaling: a missing word is not a louder sentence
         keep = 1 - config.word_dropout

@@ -1,8 +1,9 @@
-"""Small operations that the layers share: product precision, dropout, exact permutations of rows."""
+"""Small operations that the layers share: product precision, dropout, parts side by side, permutations of rows."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,33 +58,80 @@ class _Dropout(torch.autograd.Function):
     """Dropout in one pass over x, and one over its gradient, from the draws that `dropout_mask` takes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        ctx.draws, ctx.p = _draws(x.numel()), p
-        return _drop(x, ctx.draws, p)
+    def forward(ctx: Any, x: Tensor, p: float, scale: float) -> Tensor:
+        ctx.draws, ctx.p, ctx.scale = _draws(x.numel()), p, scale
+        return _drop(x, ctx.draws, p, scale)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return _drop(grad, ctx.draws, ctx.p), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _drop(grad, ctx.draws, ctx.p, ctx.scale), None, None
 
 
-def _drop(x: Tensor, draws: Tensor, p: float) -> Tensor:
+def _drop(x: Tensor, draws: Tensor, p: float, scale: float) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     Kernel(
-        "drop", Dropout, x.numel(), size=x.numel(), threshold=_threshold(p), scale=1.0 / (1.0 - p), x=x, draws=draws,
-        out=out,
+        "drop", Dropout, x.numel(), size=x.numel(), threshold=_threshold(p), scale=scale / (1.0 - p), x=x,
+        draws=draws, out=out,
     )(0)  # fmt: skip
     return out
 
 
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout (Srivastava et al. 2014), entry by entry."""
-    if not training or p <= 0.0:
-        return x
-    if usable(x, torch.float32):
-        return _Dropout.apply(x, p)
-    return x * dropout_mask(tuple(x.shape), p, x)
+def dropout(x: Tensor, p: float, training: bool, scale: float = 1.0) -> Tensor:
+    """Dropout (Srivastava et al. 2014) of the entries of `scale` times x."""
+    drops = training and p > 0.0
+    if drops and usable(x, torch.float32):
+        return _Dropout.apply(x, p, scale)
+    if scale != 1.0:
+        x = x * scale
+    return x * dropout_mask(tuple(x.shape), p, x) if drops else x
+
+
+@torch.no_grad()
+def placed(parts: Sequence[Tensor], dim: int, dtype: torch.dtype) -> Tensor:
+    """`torch.cat` in a type of its own: each part is read once, and cast on the way to its place; no gradient."""
+    shape = list(parts[0].shape)
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    out = parts[0].new_empty(shape, dtype=dtype)
+    for place, part in zip(out.split([part.shape[dim] for part in parts], dim), parts, strict=True):
+        place.copy_(part)
+    return out
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dim: int, dtype: torch.dtype, *parts: Tensor) -> Tensor:
+        ctx.dim, ctx.kinds = dim, [(part.shape[dim], part.dtype) for part in parts]
+        return placed(parts, dim, dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grads = grad.split([size for size, _ in ctx.kinds], ctx.dim)
+        return (None, None, *(part.to(dtype) for part, (_, dtype) in zip(grads, ctx.kinds, strict=True)))
+
+
+def join(parts: Sequence[Tensor], dim: int, dtype: torch.dtype) -> Tensor:
+    """`placed`, and gradients flow to the parts."""
+    return _Joined.apply(dim, dtype, *parts)
+
+
+class _Cut(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...], dim: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        ctx.dim, ctx.dtype = dim, x.dtype
+        return tuple(part.to(dtype).contiguous() for part in x.split(sizes, dim))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return placed(grads, ctx.dim, ctx.dtype), None, None, None
+
+
+def cut(x: Tensor, sizes: tuple[int, ...], dim: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The reverse of `join`: contiguous parts of x in a type of their own, whose gradients are joined in one pass."""
+    return _Cut.apply(x, sizes, dim, dtype)
 
 
 class _PermuteRows(torch.autograd.Function):

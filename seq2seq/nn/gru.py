@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from seq2seq.nn.functional import dropout_mask, linear, product_dtype, tanh, tanh_
+from seq2seq.nn.functional import dropout_mask, linear, placed, product_dtype, tanh, tanh_
 from seq2seq.nn.kernels import Kernel, Recurrence, usable
 
 
@@ -72,12 +72,13 @@ def compiled_step(x: Tensor, recurrent: Tensor, h: Tensor) -> Tensor:
     return states[1]
 
 
-def state_weight(weight: Tensor, reset_after: bool, query: Tensor | None = None) -> Tensor:
-    """The matrices whose products take the whole previous state, one under the other.
+def state_weight(weight: Tensor, reset_after: bool, dtype: torch.dtype, query: Tensor | None = None) -> Tensor:
+    """The matrices whose products take the whole previous state, one under the other, in the type of products.
 
     Args:
         weight: (D, 3H, H) recurrent matrices U_r, U_z, U_n.
         reset_after: Whether U_n is among them.
+        dtype: Type of products.
         query: (A, H) of an attention's query, likewise.
 
     Returns:
@@ -87,7 +88,8 @@ def state_weight(weight: Tensor, reset_after: bool, query: Tensor | None = None)
     size = weight.shape[-1]
     parts = [] if query is None else [query[None]]
     parts += [weight[:, 2 * size :]] if reset_after else []
-    return torch.cat((*parts, weight[:, : 2 * size]), 1)
+    parts.append(weight[:, : 2 * size])
+    return placed(parts, 1, dtype)
 
 
 class Tape:
@@ -248,11 +250,12 @@ class ReverseTape:
     def weight_grads(self) -> tuple[Tensor, Tensor]:
         """Gradients of the recurrent matrices (D, 3H, H) and of the query (D, A, H), one product over all T B rows."""
         tape, size = self.tape, self.tape.size
-        whole = outer(self.grads[..., :-size], tape.inputs).to(tape.states.dtype)  # (D, P, H)
+        whole = outer(self.grads[..., :-size], tape.inputs)  # (D, P, H)
         query, inner, gates = whole.split((self.between, whole.shape[1] - self.between - 2 * size, 2 * size), 1)
         if not tape.reset_after:
-            inner = outer(self.grads[..., -size:], tape.inner.to(self.grads.dtype)).to(whole.dtype)
-        return torch.cat((gates, inner), 1), query
+            inner = outer(self.grads[..., -size:], tape.inner.to(self.grads.dtype))
+        wide = tape.states.dtype
+        return placed((gates, inner), 1, wide), query.to(wide)
 
     def bias_grad(self) -> Tensor:
         """(D, H): gradient of b_n."""
@@ -264,8 +267,9 @@ class ReverseTape:
 
 def outer(grad: Tensor, value: Tensor) -> Tensor:
     """(D, M, N): sum over steps and batch of grad (T, D, B, M) times value (T, D, B, N), one product a direction."""
-    directions = range(grad.shape[1])
-    return torch.stack([grad[:, d].flatten(0, 1).t() @ value[:, d].flatten(0, 1) for d in directions])
+    directions = zip(grad.unbind(1), value.unbind(1), strict=True)
+    products = [of_grad.flatten(0, 1).t() @ of_value.flatten(0, 1) for of_grad, of_value in directions]
+    return torch.stack(products) if len(products) > 1 else products[0][None]
 
 
 class _GRUSequence(torch.autograd.Function):
@@ -276,7 +280,7 @@ class _GRUSequence(torch.autograd.Function):
         dtype = product_dtype(h)
         with torch.autocast(h.device.type, enabled=False):
             tape = Tape(x.shape[0], h, mask, dtype, reset_after)
-            products_weight = state_weight(weight, reset_after).to(dtype)
+            products_weight = state_weight(weight, reset_after, dtype)
             transposed, bias_row = products_weight.transpose(1, 2).contiguous(), bias[:, None]
             inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
             products = h.new_empty((*h.shape[:-1], transposed.shape[-1]), dtype=dtype)
@@ -289,13 +293,15 @@ class _GRUSequence(torch.autograd.Function):
                     torch.bmm(tape.inputs[t], transposed, out=products)
                     kernel(t)
         ctx.tape, ctx.weight, ctx.products_weight = tape, weight, products_weight
-        # A view of the tape would let the caller write into what backward needs.
-        return tape.states[1:].clone()
+        states = tape.states[1:]
+        ctx.save_for_backward(states)
+        return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         tape, weight = ctx.tape, ctx.products_weight
+        _ = ctx.saved_tensors  # raises where the states, a part of the tape, were written to since
         with torch.autocast(grad_states.device.type, enabled=False):
             reverse, grad = ReverseTape(tape, weight.dtype), torch.zeros_like(tape.states[0])
             through = torch.zeros_like(grad, dtype=weight.dtype)

@@ -164,7 +164,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
             cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, TILE, 0, whole - count))
             cast_hidden[:, :count, size] = 1
             grad_hidden = hidden.new_zeros(passes, whole, size)
-            grad_both: Tensor | None = None  # of weight and bias
+            grad_both: Tensor | None = None  # of weight and bias; that of a single chunk is not widened yet
             held = cast_hidden.new_empty(min(rows, whole) * passes, vocabulary)
             log_p = hidden.new_empty(passes, whole)
             chunks = _Chunks(held, log_p, labels, shares, smoothing, divergence, wanted)
@@ -174,26 +174,28 @@ class _OutputCrossEntropy(torch.autograd.Function):
                 if wanted:
                     grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
                     product = grad.t() @ chunk
-                    grad_both = product.to(hidden.dtype) if grad_both is None else grad_both.add_(product)
+                    grad_both = product if grad_both is None else grad_both.to(hidden.dtype).add_(product)
             if grad_both is None:
-                grad_both = weight.new_zeros(cast_weight.shape)
+                grad_both = cast_weight.new_zeros(cast_weight.shape)
             grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)
             each = hidden.new_ones(len(hidden)) if shares is None else shares.to(hidden.dtype)
             total_hidden, total, log_p_sum = each @ hidden, each.sum(), log_p.flatten() @ each
             # sum over V of the logits of all rows
             logits_sum = total_hidden @ total_weight + total * bias.sum()
-            grad_weight, grad_bias = grad_both[:, :size], grad_both[:, size]
             grad_hidden.addr_(each, total_weight, alpha=-uniform)
-            grad_weight -= uniform * total_hidden
-            grad_bias -= uniform * total
-        ctx.grads, ctx.passes = (grad_hidden, grad_weight, grad_bias), passes
+        ctx.grads = grad_hidden, grad_both, uniform * total_hidden, uniform * total
+        ctx.passes = passes
         return (divergence * chunks.diverged - log_p_sum - uniform * logits_sum) / passes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        grad = grad / ctx.passes
-        return (*(part * grad for part in ctx.grads), None, None, None, None)
+        grad, (grad_hidden, grad_both, smoothed, smoothed_bias) = grad / ctx.passes, ctx.grads
+        size = grad_hidden.shape[1]
+        # one pass over a table: widened, smoothed and scaled
+        grad_weight = torch.addcmul(-grad * smoothed, grad_both[:, :size], grad)
+        grad_bias = grad * (grad_both[:, size].to(grad.dtype) - smoothed_bias)
+        return grad_hidden * grad, grad_weight, grad_bias, None, None, None, None
 
 
 def output_cross_entropy(

@@ -58,9 +58,8 @@ class TranslationModel(nn.Module):
     def _remember(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
         """Memory of B sentences from embeddings (S, B, E)."""
         states, last, first = self.encoder(embedded, source_lengths)
-        if self.decoder.attends_embedding:
-            states = torch.cat((states, embedded), -1)
-        return self.decoder.remember(states, last, first, source_lengths)
+        parts = (states, embedded) if self.decoder.attends_embedding else (states,)
+        return self.decoder.remember(parts, last, first, source_lengths)
 
     def _readouts(self, batch: Batch, passes: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Readouts of the R real target tokens, the whole batch passed once or several times.

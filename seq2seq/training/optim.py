@@ -99,6 +99,9 @@ class Optimization:
         self.config = config
         self.layers = layers or LayerRates({})
         self.optimizer = build_optimizer(model, config, layers)
+        # fused optimizers divide gradients on their way, which saves a pass, where nothing else needs them divided
+        fused = config.optimizer in ("adamw", "adam", "sgd")
+        self.divides = fused and config.clip_value <= 0 and config.l2 <= 0
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self.named.items()} if config.ema_decay > 0 else {}
 
@@ -117,7 +120,11 @@ class Optimization:
         if math.isfinite(norm):
             clip = self.config.clip_norm
             scale = min(1.0, clip / (norm + 1e-12)) if clip > 0 else 1.0
-            torch._foreach_mul_(grads, scale / count)
+            if self.divides:
+                divisor = torch.tensor(count / scale, dtype=torch.float32, device=grads[0].device)
+                self.optimizer.grad_scale = divisor  # type: ignore[attr-defined]  # as `torch.amp.GradScaler` sets it
+            else:
+                torch._foreach_mul_(grads, scale / count)
             if self.config.clip_value > 0:
                 torch._foreach_clamp_min_(grads, -self.config.clip_value)
                 torch._foreach_clamp_max_(grads, self.config.clip_value)
