@@ -85,6 +85,21 @@ def test_validation_texts_decide_the_mixture_of_encoder_and_ngrams(tmp_path, sev
     assert (expected - torch.tensor(UNTOLD)).abs().max() > 0.1
 
 
+def test_ngrams_learn_from_texts_held_out_as_well(data, tmp_path, capsys):
+    """They are those of all texts; validation and the mixture go by others, which have not seen its texts."""
+    assert train(data, tmp_path / "m", "--train-share", "0.5") == 0
+    assert capsys.readouterr().out.count("n-grams of ") == 1  # a share was asked for: no text more
+    tokenizer = ["--tokenizer", str(tmp_path / "m" / "tokenizer.model")]
+    assert train(data, tmp_path / "held", *tokenizer) == 0
+    out = capsys.readouterr().out
+    assert "n-grams of 216 texts: " in out and "n-grams of 240 texts: " in out
+    assert train(data, tmp_path / "all", *tokenizer, "--valid-share", "0") == 0
+    held, whole = (read_tensors(tmp_path / name / "model.safetensors") for name in ("held", "all"))
+    for name in ("names", "rarity", "weight", "bias"):
+        torch.testing.assert_close(held[f"ngrams.{name}"], whole[f"ngrams.{name}"], rtol=1e-3, atol=1e-3)
+    assert not torch.equal(held["ngrams.mixture"], whole["ngrams.mixture"])
+
+
 def test_no_text_is_held_out(data, tmp_path, capsys):
     """All texts are trained on; the last model is kept, and its card says that nothing measured it."""
     options = ["--valid-share", "0", "--validate-every", "2", "--schedule", "inverse_sqrt"]

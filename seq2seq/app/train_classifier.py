@@ -79,6 +79,8 @@ class Examples(NamedTuple):
 
     train: LabelledData
     valid: LabelledData
+    held_out: bool
+    """The validation texts are some of those that were given to train on, all of which may be learned from."""
     other: LabelledData | None
     """The validation texts in a language that is not trained on."""
     labels: list[str]
@@ -95,6 +97,8 @@ class ClassificationTask:
     ) -> None:
         self.config, self.examples, self.device, self.world = config, examples, device, world
         self.directory = Path(config.training.output)
+        self.judge: NgramLayer | None = None
+        """What validation has in the place of the model's n-grams, where these know the validation texts."""
 
     def order(self, epoch: int) -> Sequence[np.ndarray]:
         """The batches of an epoch."""
@@ -141,9 +145,13 @@ class ClassificationTask:
 
     def _parts(self, model: ClassificationModel, data: LabelledData) -> tuple[Tensor, Tensor]:
         """The parts of all texts' scores, on the model's device, and their labels; each process reads a share."""
-        order = batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
-        batches = filter(None, data.batches(order[self.world.share]))
-        found = self.world.joined([model.parts(batch.to(self.device)).float().cpu().numpy() for batch in batches])
+        order = _by_length(data)
+        batches, kept = filter(None, data.batches(order[self.world.share])), model.ngrams
+        model.ngrams = self.judge or kept
+        try:
+            found = self.world.joined([model.parts(batch.to(self.device)).float().cpu().numpy() for batch in batches])
+        finally:
+            model.ngrams = kept
         labels = data.labels[np.concatenate(order)]
         return torch.from_numpy(np.concatenate(found)).to(self.device), torch.from_numpy(labels).to(self.device)
 
@@ -158,6 +166,11 @@ class ClassificationTask:
         """Replaces the model in the output directory."""
         card = model_card(checkpoint.read_config(self.directory), metrics, self.directory.name)
         checkpoint.save_weights(self.directory, tensors, metrics, card)
+
+
+def _by_length(data: LabelledData) -> Sequence[np.ndarray]:
+    """Batches of all texts, for what reads them once."""
+    return batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
 
 
 def train_classifier(config: TrainClassifierConfig, command: list[str]) -> None:
@@ -186,7 +199,7 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     run = run._replace(config=config)
     task = ClassificationTask(config, examples, run.device, world)
     model = build_classifier(config, examples, tokenizer, start)
-    model.ngrams = _ngram_layer(run, task, tokenizer, model.label_weights)
+    model.ngrams, task.judge = _ngram_layers(run, task, tokenizer, model.label_weights)
     model = model.to(run.device)
     optimization = config.optimization
     depths = {name: model.depth(name) for name, _ in model.named_parameters()}
@@ -204,27 +217,39 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     run.train(model, task, described, (tokenizer, tokenizer), layers)
 
 
-def _ngram_layer(run: Run, task: ClassificationTask, tokenizer: Tokenizer, weights: Tensor | None) -> NgramLayer | None:
-    """The layer on n-grams, solved for; empty where a checkpoint will fill it.
+def _ngram_layers(
+    run: Run, task: ClassificationTask, tokenizer: Tokenizer, weights: Tensor | None
+) -> tuple[NgramLayer | None, NgramLayer | None]:
+    """The layer on n-grams, solved for (empty where a checkpoint will fill it), and that for validation, if another.
+
+    Texts that were held out of those given are for the encoder's sake, which must stop somewhere; a problem with one
+    answer has no such need. So the n-grams have all texts, and validation goes by n-grams that have not seen its own.
 
     Raises:
         ModelDirectoryError: The run that goes on is of an earlier version, whose n-grams were others.
     """
     config, examples = task.config.model, task.examples
+    saved = None
     if run.resumed is not None and checkpoint.last_step(run.resumed) is not None:
         saved = checkpoint.read_config(run.resumed)
         check_ngrams(run.resumed, saved)
-        sizes = saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size
-        return NgramLayer(config.ngrams, *sizes) if config.ngrams else None
     if not config.ngrams:
-        return None
-    start = time.perf_counter()
-    batches = filter(None, examples.train.batches(task.order(0)))
+        return None, None
     spelt = spelling(tokenizer.texts())
-    layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt=spelt)
-    share = "" if texts == len(examples.train) else f" ({texts:,} texts, for want of memory)"
-    say(f"n-grams: {len(layer.names):,} known, solved for in {time.perf_counter() - start:.1f} s{share}")
-    return layer
+
+    def solve(*parts: LabelledData) -> NgramLayer:
+        start = time.perf_counter()
+        batches = (batch for part in parts for batch in part.batches(_by_length(part)) if batch is not None)
+        layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt=spelt)
+        share = "" if texts == sum(map(len, parts)) else ", the first ones, for want of memory"
+        seconds = time.perf_counter() - start
+        say(f"n-grams of {texts:,} texts{share}: {len(layer.names):,} known, solved for in {seconds:.1f} s")
+        return layer
+
+    judge = solve(examples.train).to(run.device) if examples.held_out else None
+    if saved is not None:
+        return NgramLayer(config.ngrams, saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size), judge
+    return solve(examples.train, *([examples.valid] if examples.held_out else [])), judge
 
 
 def _with_sizes(config: TrainClassifierConfig) -> TrainClassifierConfig:
@@ -301,7 +326,8 @@ def prepare_examples(
     say(f"{len(train):,} texts to train on, {len(valid):,} for validation, {len(names):,} labels")
     if train.cut:
         say(f"{train.cut:,} training texts have more than {limits.most:,} pieces: only that many are read")
-    return Examples(train, valid, other, names, several), tokenizer
+    held_out = valid_corpus is corpus and len(valid) > 0 and data.train_share == 1
+    return Examples(train, valid, held_out, other, names, several), tokenizer
 
 
 def _held_out(config: TrainClassifierConfig, rows: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
