@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -101,6 +102,19 @@ def test_float32_stays_near_torch_gru() -> None:
     inputs = torch.randn(50, B, I)
     states = layer(layer.input_terms(inputs).transpose(1, 2))[:, 0]
     torch.testing.assert_close(states, reference(inputs)[0], rtol=0, atol=2e-6)
+
+
+def test_states_that_were_written_to_are_noticed_and_nothing_of_them_stays() -> None:
+    x = torch.randn(3, 2, 4, 15, requires_grad=True)
+    rest = torch.zeros(2, 4, 5), torch.randn(2, 15, 5), torch.zeros(2, 5)
+    states = gru_sequence(x, *rest)
+    tape = weakref.ref(states.grad_fn.tape)
+    with torch.no_grad():
+        states[0].add_(1)
+    with pytest.raises(RuntimeError, match="modified"):
+        states.sum().backward()
+    del states
+    assert tape() is None
 
 
 @pytest.mark.parametrize("reset_after", [True, False])

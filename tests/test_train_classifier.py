@@ -97,7 +97,23 @@ def test_ngrams_learn_from_texts_held_out_as_well(data, tmp_path, capsys):
     held, whole = (read_tensors(tmp_path / name / "model.safetensors") for name in ("held", "all"))
     for name in ("names", "rarity", "weight", "bias"):
         torch.testing.assert_close(held[f"ngrams.{name}"], whole[f"ngrams.{name}"], rtol=1e-3, atol=1e-3)
-    assert not torch.equal(held["ngrams.mixture"], whole["ngrams.mixture"])
+
+
+def test_validation_goes_by_ngrams_that_have_not_seen_its_texts(tmp_path):
+    """Labels by chance: n-grams that had learned them by heart would know them all."""
+    generator = np.random.default_rng(0)
+    lines = [f"{'ab'[generator.integers(2)]}\tword{i} other{i}\n" for i in range(120)]
+    (tmp_path / "train.tsv").write_text("".join(lines))
+    assert train(tmp_path, tmp_path / "m", "--valid-share", "0.5") == 0
+    scores = json.loads((tmp_path / "m" / "metrics.json").read_text())["valid"]
+    assert scores["accuracy"] < 75
+    # a share asked for at the continuation leaves n-grams that know the validation texts, and validation without them
+    assert (
+        train(tmp_path, tmp_path / "m", "--valid-share", "0.5", "--resume", "--train-share", "0.5", "--max-steps", "9")
+        == 0
+    )
+    scores = json.loads((tmp_path / "m" / "metrics.json").read_text())["valid"]
+    assert scores["accuracy"] < 75
 
 
 def test_no_text_is_held_out(data, tmp_path, capsys):

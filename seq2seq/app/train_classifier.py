@@ -80,7 +80,7 @@ class Examples(NamedTuple):
     train: LabelledData
     valid: LabelledData
     held_out: bool
-    """The validation texts are some of those that were given to train on, all of which may be learned from."""
+    """The validation texts are some of those that were given to train on."""
     other: LabelledData | None
     """The validation texts in a language that is not trained on."""
     labels: list[str]
@@ -145,7 +145,7 @@ class ClassificationTask:
 
     def _parts(self, model: ClassificationModel, data: LabelledData) -> tuple[Tensor, Tensor]:
         """The parts of all texts' scores, on the model's device, and their labels; each process reads a share."""
-        order = _by_length(data)
+        order = _order(data)
         batches, kept = filter(None, data.batches(order[self.world.share])), model.ngrams
         model.ngrams = self.judge or kept
         try:
@@ -168,8 +168,8 @@ class ClassificationTask:
         checkpoint.save_weights(self.directory, tensors, metrics, card)
 
 
-def _by_length(data: LabelledData) -> Sequence[np.ndarray]:
-    """Batches of all texts, for what reads them once."""
+def _order(data: LabelledData) -> Sequence[np.ndarray]:
+    """Batches of all texts, for what reads them once and in any order."""
     return batch_order(data.lengths, data.lengths, batch_tokens=6000, batch_sentences=0, seed=0, epoch=0)
 
 
@@ -223,7 +223,8 @@ def _ngram_layers(
     """The layer on n-grams, solved for (empty where a checkpoint will fill it), and that for validation, if another.
 
     Texts that were held out of those given are for the encoder's sake, which must stop somewhere; a problem with one
-    answer has no such need. So the n-grams have all texts, and validation goes by n-grams that have not seen its own.
+    answer has no such need. So the n-grams have all texts (but where a share of them was asked for), and validation
+    goes by n-grams that have not seen its own.
 
     Raises:
         ModelDirectoryError: The run that goes on is of an earlier version, whose n-grams were others.
@@ -237,19 +238,25 @@ def _ngram_layers(
         return None, None
     spelt = spelling(tokenizer.texts())
 
-    def solve(*parts: LabelledData) -> NgramLayer:
+    def solve(*parts: LabelledData) -> tuple[NgramLayer, int]:
         start = time.perf_counter()
-        batches = (batch for part in parts for batch in part.batches(_by_length(part)) if batch is not None)
+        batches = (batch for part in parts for batch in part.batches(_order(part)) if batch is not None)
         layer, texts = solved(config.ngrams, len(examples.labels), batches, config.ngram_penalty, weights, spelt=spelt)
-        share = "" if texts == sum(map(len, parts)) else ", the first ones, for want of memory"
+        share = "" if texts == sum(map(len, parts)) else ", for want of memory"
         seconds = time.perf_counter() - start
         say(f"n-grams of {texts:,} texts{share}: {len(layer.names):,} known, solved for in {seconds:.1f} s")
-        return layer
+        return layer, texts
 
-    judge = solve(examples.train).to(run.device) if examples.held_out else None
+    judge, texts = None, 0
+    # where a run goes on, the share may have been larger at its beginning
+    if examples.held_out and (task.config.data.train_share == 1 or saved is not None):
+        judge, texts = solve(examples.train)
+        judge = judge.to(run.device)
     if saved is not None:
         return NgramLayer(config.ngrams, saved["known_ngrams"], len(examples.labels), tokenizer.vocab_size), judge
-    return solve(examples.train, *([examples.valid] if examples.held_out else [])), judge
+    if judge is None or texts < len(examples.train):  # no memory for more
+        return judge or solve(examples.train)[0], None
+    return solve(examples.train, examples.valid)[0], judge
 
 
 def _with_sizes(config: TrainClassifierConfig) -> TrainClassifierConfig:
@@ -326,7 +333,7 @@ def prepare_examples(
     say(f"{len(train):,} texts to train on, {len(valid):,} for validation, {len(names):,} labels")
     if train.cut:
         say(f"{train.cut:,} training texts have more than {limits.most:,} pieces: only that many are read")
-    held_out = valid_corpus is corpus and len(valid) > 0 and data.train_share == 1
+    held_out = valid_corpus is corpus and len(valid) > 0
     return Examples(train, valid, held_out, other, names, several), tokenizer
 
 

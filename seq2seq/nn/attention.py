@@ -283,7 +283,8 @@ def attentive_gru(
         query_terms: (T, B, A) what the previous tokens add to the doubled queries, in the type of products.
 
     Returns:
-        States (T, B, H), contexts (T, B, C), attention weights (T, B, S; no gradient flows through these).
+        States (T, B, H), contexts (T, B, C), attention weights (T, B, S; no gradient flows through these). The backward
+        pass needs them as they are, and says so if they are not.
     """
     return _AttentiveGRU.apply(
         x, h, keys, values, bias, v, weight_query, weight_context, weight_recurrent, bias_recurrent, mask, reset_after,

@@ -143,7 +143,7 @@ class Decoder(nn.Module):
                 gru.reset_after, query_terms,
             )  # fmt: skip
         else:
-            terms = terms + linear(memory.summary, weight_context)
+            terms = terms + linear(memory.summary, weight_context).to(memory.summary.dtype)
             states = gru(terms[:, None], state.hidden[None])[:, 0]
             contexts = memory.summary.expand(len(terms), -1, -1)
         outputs = states

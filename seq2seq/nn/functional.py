@@ -95,6 +95,7 @@ def placed(parts: Sequence[Tensor], dim: int, dtype: torch.dtype) -> Tensor:
     shape[dim] = sum(part.shape[dim] for part in parts)
     out = parts[0].new_empty(shape, dtype=dtype)
     for place, part in zip(out.split([part.shape[dim] for part in parts], dim), parts, strict=True):
+        assert place.shape == part.shape
         place.copy_(part)
     return out
 

@@ -336,7 +336,7 @@ def gru_sequence(
         reset_after: Which convention, see above.
 
     Returns:
-        (T, D, B, H) states after each step.
+        (T, D, B, H) states after each step; the backward pass needs them as they are, and says so if they are not.
     """
     return _GRUSequence.apply(x, h, weight, bias, mask, reset_after)
 

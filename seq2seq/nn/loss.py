@@ -161,7 +161,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
             size = hidden.shape[1]
             cast_weight = weight.new_empty(vocabulary, size + TILE, dtype=dtype)
             cast_weight[:, :size], cast_weight[:, size], cast_weight[:, size + 1 :] = weight, bias, 0
-            cast_hidden = F.pad(hidden.to(dtype).view(passes, count, -1), (0, TILE, 0, whole - count))
+            cast_hidden = F.pad(hidden.to(dtype).view(passes, count, size), (0, TILE, 0, whole - count))
             cast_hidden[:, :count, size] = 1
             grad_hidden = hidden.new_zeros(passes, whole, size)
             grad_both: Tensor | None = None  # of weight and bias; that of a single chunk is not widened yet
@@ -175,7 +175,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
                     grad_hidden[:, start : start + rows] = (grad @ cast_weight[:, :size]).view(passes, -1, size)
                     product = grad.t() @ chunk
                     grad_both = product if grad_both is None else grad_both.to(hidden.dtype).add_(product)
-            if grad_both is None:
+            if grad_both is None and wanted:
                 grad_both = cast_weight.new_zeros(cast_weight.shape)
             grad_hidden, log_p = grad_hidden[:, :count].reshape(hidden.shape), log_p[:, :count]
             uniform, total_weight = smoothing / vocabulary, weight.sum(0)

@@ -100,8 +100,7 @@ class Optimization:
         self.layers = layers or LayerRates({})
         self.optimizer = build_optimizer(model, config, layers)
         # fused optimizers divide gradients on their way, which saves a pass, where nothing else needs them divided
-        fused = config.optimizer in ("adamw", "adam", "sgd")
-        self.divides = fused and config.clip_value <= 0 and config.l2 <= 0
+        self.divides = bool(self.optimizer.defaults.get("fused")) and config.clip_value <= 0 and config.l2 <= 0
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self.named.items()} if config.ema_decay > 0 else {}
 
