@@ -1,11 +1,11 @@
 /* What recurrent steps compute besides their matrix products, each kernel in one pass over the memory.
  *
- * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory and
- * rounds or widens numbers of its own. Here are forward and backward of the GRU and of additive attention, the
- * cross-entropy, dropout, and what decoding does around its products. The equations and names are those of gru.py, attention.py,
- * loss.py and product.py, whose PyTorch code does the same where this file was not compiled. Numbers are float32; what
- * goes into products and comes from them is float32 or, where `narrow` is set, bfloat16. kernels.py holds the same
- * structures.
+ * Written out in PyTorch a step is some twenty operations, each of which starts the threads, reads and writes memory
+ * and rounds or widens numbers of its own. Here are forward and backward of the GRU and of additive attention, the
+ * cross-entropy, dropout, and what decoding does around its products. The equations and names are those of gru.py,
+ * attention.py, loss.py and product.py, whose PyTorch code does the same where this file was not compiled. Numbers are
+ * float32; what goes into products and comes from them is float32 or, where `narrow` is set, bfloat16. kernels.py holds
+ * the same structures.
  */
 
 #include <math.h>
@@ -40,7 +40,7 @@ typedef struct {
     void *inputs;                              /* (T, D, B, H) what the products see, or null where that is `states` */
     int64_t steps;                             /* T */
     const float *grad_states;                  /* (T, D, B, H) */
-    const void *through;                       /* (D, B, H) gradient of the masked state h_{t+1} by the products, or null */
+    const void *through;                       /* (D, B, H) gradient of the masked h_{t+1} by the products, or null */
     float *carry;                              /* (D, B, H) gradient of h_{t+1} along the gate z, then of h_t */
     void *grads;                               /* (T, D, B, between + 4H) of the query, U_n h, r, z, n */
 } Recurrence;
@@ -427,7 +427,9 @@ static void share(Work work, const void *arguments, int64_t t, int64_t count, in
     }
 }
 
-void gru_forward(const Recurrence *p, int64_t t) { share(gru_forward_rows, p, t, p->directions * p->batch, p->threads); }
+void gru_forward(const Recurrence *p, int64_t t) {
+    share(gru_forward_rows, p, t, p->directions * p->batch, p->threads);
+}
 void gru_backward(const Recurrence *p, int64_t t) {
     share(gru_backward_rows, p, t, p->directions * p->batch, p->threads);
 }
