@@ -35,6 +35,8 @@ CHANGES = {
     "embeddings are not scaled": "--no-scale-embedding",
     "the deep output is not scaled": "--readout-scale 1",
     "embeddings of 256": "--embedding-size 256",
+    "half of the dropout": "--dropout-embedding 0.1 --dropout 0.15 --dropout-readout 0.15 --word-dropout 0.025",
+    "more dropout": "--dropout-embedding 0.3 --dropout 0.4 --dropout-readout 0.5 --word-dropout 0.1",
     "no label smoothing": "--label-smoothing 0",
     "no averaged weights": "--ema-decay 0",
     "a constant rate after warm-up": "--schedule constant",
