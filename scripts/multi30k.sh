@@ -47,9 +47,9 @@ mkdir -p "$runs"
 printf '| direction | model | minutes | BLEU, sacreBLEU 13a, cased | BLEU, lowercase Moses tokens |\n| --- | --- | --- | --- | --- |\n' >"$table.part"
 for pair in "en de" "de en" "en fr" "fr en"; do
     read -r source target <<<"$pair"
-    row "$source" "$target" bahdanau "$data"
+    row "$source" "$target" bahdanau "$data" --max-epochs 16
 done
-row de en none "$data" --attention none
+row de en none "$data" --attention none --max-epochs 16
 for pair in "en de" "de en" "en fr"; do
     read -r source target <<<"$pair"
     more "$source" "$target"
