@@ -6,7 +6,8 @@
 # DATA holds train, valid and test in .en, .de and .fr; RUNS (runs/multi30k) takes the models and table.md. Five trainings
 # on the pairs alone, three that go on from those with the pairs that models of both directions add, and three that go on
 # from these with their own translations; some 20 minutes each on two cores that do nothing else. Needs
-# `pip install sacremoses` for the second score. OPTIONS in the environment are added to every training, such as OPTIONS="--seed 2 --threads 1".
+# `pip install sacremoses` for the second score. OPTIONS in the environment are added to every training, such as
+# OPTIONS="--seed 2 --threads 1".
 set -euo pipefail
 
 data=${1:?usage: scripts/multi30k.sh DATA [RUNS] [PYTHON]}
