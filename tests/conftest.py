@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(config, items):
 def one_precision(request, monkeypatch):
     """`auto` is float32: what is faster on a busy machine changes from one call to the next, and results with it."""
     if request.node.path.name != "test_hardware.py":
-        monkeypatch.setattr("seq2seq.nn.hardware._seconds", lambda dtype, device: 0.0)
+        for name in ("_seconds", "_prepared_seconds"):
+            monkeypatch.setattr(f"seq2seq.nn.hardware.{name}", lambda dtype, device: 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -126,8 +126,9 @@ def test_a_container_has_less_memory_than_its_machine(monkeypatch, tmp_path) -> 
     [(0.1, 0.2, torch.int8), (0.21, 0.2, torch.bfloat16), (0.5, 2.0, torch.int8), (float("inf"), 2.0, torch.float32)],
 )
 def test_decoding_takes_int8_where_it_is_faster(monkeypatch, int8: float, bfloat16: float, expected) -> None:
-    monkeypatch.setattr(hardware, "_int8_seconds", lambda: int8)
-    monkeypatch.setattr(hardware, "_seconds", lambda dtype, _: bfloat16 if dtype == torch.bfloat16 else 1.0)
+    seconds = {torch.int8: int8, torch.bfloat16: bfloat16, torch.float32: 1.0}
+    monkeypatch.setattr(hardware, "_seconds", lambda dtype, _: seconds[dtype])
+    monkeypatch.setattr(hardware, "_prepared_seconds", lambda dtype, _: seconds[dtype])
     cpu = torch.device("cpu")
     assert hardware.choose_decoding_precision("auto", cpu) == expected
     assert hardware.choose_decoding_precision("auto", torch.device("cuda")) != torch.int8
@@ -143,9 +144,13 @@ def test_int8_products_that_are_not_exact_are_not_taken(monkeypatch) -> None:
     def missing(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("not implemented")
 
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(hardware, "PROBES", 1)
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int())
-    assert hardware._int8_seconds() < float("inf")
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int() - 1)
-    assert hardware._int8_seconds() == float("inf")
+    assert hardware._prepared_seconds(torch.int8, cpu) < float("inf")
     monkeypatch.setattr(torch, "_int_mm", missing)
-    assert hardware._int8_seconds() == float("inf")
+    assert hardware._prepared_seconds(torch.int8, cpu) == float("inf")
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int() - 127)
+    assert hardware._prepared_seconds(torch.int8, cpu) == float("inf")
+    for dtype in (torch.float32, torch.bfloat16):
+        assert hardware._prepared_seconds(dtype, cpu) < float("inf")

@@ -275,9 +275,11 @@ def test_a_library_that_is_missing_or_broken(monkeypatch, tmp_path: Path) -> Non
 
 def test_both_sides_have_the_same_structures() -> None:
     """Fields in the same order: a structure read askew would read other memory."""
-    source = Path(kernels.__file__).with_name("kernels.c").read_text(encoding="utf-8")
-    structures = re.findall(r"typedef struct \{(.*?)\} (\w+);", source, re.DOTALL)
-    assert {name for _, name in structures} == {"Recurrence", "Attention", "CrossEntropy", "Dropout", "Rows"}
+    sources = [Path(kernels.__file__).with_name(name).read_text(encoding="utf-8") for name in ("kernels.c", "tiles.c")]
+    structures = re.findall(r"typedef struct \{(.*?)\} (\w+);", sources[0] + sources[1], re.DOTALL)
+    structures = [(body, name) for body, name in structures if name != "Configuration"]  # the processor's own
+    names = {"Recurrence", "Attention", "CrossEntropy", "Dropout", "Rows", "TileProduct"}
+    assert {name for _, name in structures} == names
     kinds = {"int64_t": "c_long", "float": "c_float", "*": "c_void_p"}
     for body, name in structures:
         fields = []
@@ -287,15 +289,17 @@ def test_both_sides_have_the_same_structures() -> None:
             fields += [(field.strip(), kinds[kind]) for field in names]
         mine = [(field, kind.__name__) for field, kind in getattr(kernels, name)._fields_]
         assert mine == fields, name
-    assert f"\n    {kernels.INTERFACE}, sizeof(Recurrence)" in source
+    assert f"\n    {kernels.INTERFACE}, sizeof(Recurrence)" in sources[0]
+    assert f"= {{{kernels.TILES_INTERFACE}, sizeof(TileProduct)}}" in sources[1]
 
 
 @compiled
 def test_the_library_is_of_this_source() -> None:
     """One that was left by an earlier installation would be tested in its place."""
-    source = Path(kernels.__file__).with_name("kernels.c")
-    library = importlib.util.find_spec("seq2seq.nn._kernels")
-    assert Path(library.origin).stat().st_mtime >= source.stat().st_mtime, "pip install -e . again"
+    library = Path(importlib.util.find_spec("seq2seq.nn._kernels").origin)
+    for name in ("kernels.c", "tiles.c"):
+        source = Path(kernels.__file__).with_name(name)
+        assert library.stat().st_mtime >= source.stat().st_mtime, "pip install -e . again"
 
 
 @compiled

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
-from seq2seq.nn.product import LEVELS, Product, StackedProduct
+from seq2seq.nn import kernels
+from seq2seq.nn.product import LEVELS, Product, StackedProduct, StepProduct
 
 R, I, O = 6, 40, 30  # noqa: E741
 INT8 = pytest.mark.skipif(not hasattr(torch, "_int_mm"), reason="this PyTorch has no int8 product")
@@ -91,3 +94,61 @@ def test_weights_are_those_of_when_it_was_made(dtype):
     before = product(x), stacked(x[None])
     weight.zero_(), bias.zero_()
     assert torch.equal(product(x), before[0]) and torch.equal(stacked(x[None]), before[1])
+
+
+def _near(found: torch.Tensor, exact: torch.Tensor, relative: float):
+    assert found.shape == exact.shape
+    assert float((found.double() - exact).abs().max()) <= relative * float(exact.abs().max())
+
+
+@pytest.mark.parametrize("rows", [1, 5, 16, 17, 32, 40, 49, 104])
+@pytest.mark.parametrize(("directions", "inputs", "outputs"), [(1, 64, 32), (2, 96, 80), (1, 32, 7), (3, 40, 33)])
+def test_steps_of_a_loop(monkeypatch, rows: int, directions: int, inputs: int, outputs: int):
+    """On tiles where there are some, of whole blocks and of parts of them; x a part of something larger."""
+    monkeypatch.setattr(kernels, "THREADED", 1)
+    whole = _draw(3, directions, rows, inputs + 24).bfloat16()
+    weight = _draw(directions, inputs, outputs).bfloat16()
+    exact = whole[..., 8:-16].double() @ weight.double()
+    for stored in (weight, weight.transpose(1, 2).contiguous().transpose(1, 2)):
+        for way in (contextlib.nullcontext(), kernels.without()):
+            x, out = whole.clone()[..., 8:-16], torch.full((directions, rows, outputs), torch.nan).bfloat16()
+            with way:
+                multiply = StepProduct(x, stored, out)
+                for t in (2, 0, 1):
+                    multiply(t)
+                    _near(out, exact[t], 0.01)
+                x[1, :, 0] = torch.nan  # in one row, in which alone it is to be found again
+                multiply(1)
+            assert torch.isnan(out[:, 0]).all() and not torch.isnan(out[:, 1:]).any()
+
+
+def test_other_types_in_the_steps_of_a_loop():
+    for directions in (1, 2):
+        x, weight, out = _draw(2, directions, 5, 32), _draw(directions, 32, 64), torch.empty(directions, 5, 64)
+        multiply = StepProduct(x, weight, out)
+        multiply(1)
+        torch.testing.assert_close(out, x[1] @ weight)
+
+
+@pytest.mark.parametrize(("rows", "outputs"), [(1, 64), (5, 50), (33, 7), (70, 96)])
+def test_bfloat16_on_tiles(monkeypatch, rows: int, outputs: int):
+    """The same to float32's rounding, with any number of threads and of rows beside it."""
+    monkeypatch.setattr(kernels, "THREADED", 1)
+    weight, bias, x = _draw(outputs, 64), _draw(outputs), _draw(rows, 80)[:, 8:72]
+    rows_of_bias = _draw(rows, 2 * outputs)
+    exact = x.bfloat16().double() @ weight.bfloat16().double().t()
+    product, stacked = Product(weight, bias, dtype=torch.bfloat16), weight.view(1, outputs, 64).repeat(2, 1, 1)
+    if product.tiles is None:
+        pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
+    _near(product(x), exact + bias, 1e-6)
+    _near(product(x, rows_of_bias[:, outputs:]), exact + rows_of_bias[:, outputs:], 1e-6)
+    both = StackedProduct(stacked, torch.stack((bias, -bias)), dtype=torch.bfloat16, bound=1.0)
+    _near(both(torch.stack((x, x))), torch.stack((exact + bias, exact - bias)), 1e-6)
+    together, before = product(x), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(product(x), together)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(product(x[i : i + 1])[0], together[i]) for i in range(rows))

@@ -48,7 +48,7 @@ class CountingModel:
         once = ("key", "initial", "summarize")  # a sentence
         parts = [part for name, part in vars(self.model).items() if isinstance(part, Product) and name not in once]
         parts += [part for layer in self.model.upper for part in vars(layer).values() if isinstance(part, Product)]
-        return 2 * sum(part.weight.numel() for part in parts)
+        return 2 * sum(part.numbers for part in parts)
 
 
 def product_peak(dtype: torch.dtype, device: torch.device) -> float:

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from seq2seq.nn.functional import product_dtype
 from seq2seq.nn.gru import ReverseTape, Tape, state_weight
 from seq2seq.nn.kernels import Attention, Kernel, usable
+from seq2seq.nn.product import StepProduct
 
 
 def attend(
@@ -117,10 +118,12 @@ class _Forward:
             "attend_forward", from_state=products, products=products.shape[1], query_terms=query_terms,
             inputs=None if self.inputs is self.contexts else self.inputs,
         )  # fmt: skip
-        for t, (state, context) in enumerate(zip(self.tape.inputs[:, 0], self.inputs, strict=True)):
-            torch.mm(state, from_state, out=products)
+        by_state = StepProduct(self.tape.inputs, from_state[None], products[None])
+        by_context = StepProduct(self.inputs[:, None], from_context[None], terms[None])
+        for t in range(steps):
+            by_state(t)
             attention(t)
-            torch.mm(context, from_context, out=terms)
+            by_context(t)
             advance(t)
 
     def kernel(self, function: str, **fields: Any) -> Kernel:
@@ -175,11 +178,13 @@ class _Backward:
             "attend_backward", by_terms=by_terms, grad_contexts=self.grad_contexts, grad_keys=self.grad_keys,
             grad_v=self.grad_v, grads=columns, grad_columns=columns.shape[-1],
         )  # fmt: skip
+        to_context = StepProduct(self.reverse.grads[..., -3 * size :], forward.weight_context[None], by_terms[None])
+        to_state = StepProduct(self.reverse.grads[..., :-size], forward.weight_state[None], through)
         for t in range(steps - 1, -1, -1):
             retreat(t)
-            torch.mm(columns[t, :, -3 * size :], forward.weight_context, out=by_terms)
+            to_context(t)
             attention(t)
-            torch.mm(columns[t, :, :-size], forward.weight_state, out=through[0])
+            to_state(t)
         self.grad = carry + self.reverse.masked(through.to(carry.dtype))
 
     def _run(self, grad_states: Tensor) -> None:

@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq.nn.functional import dropout_mask, linear, placed, product_dtype, tanh, tanh_
 from seq2seq.nn.kernels import Kernel, Recurrence, usable
+from seq2seq.nn.product import StepProduct
 
 
 def gru_step(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor, reset_after: bool) -> Tensor:
@@ -281,16 +282,19 @@ class _GRUSequence(torch.autograd.Function):
         with torch.autocast(h.device.type, enabled=False):
             tape = Tape(x.shape[0], h, mask, dtype, reset_after)
             products_weight = state_weight(weight, reset_after, dtype)
-            transposed, bias_row = products_weight.transpose(1, 2).contiguous(), bias[:, None]
-            inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
+            transposed = products_weight.transpose(1, 2)
             products = h.new_empty((*h.shape[:-1], transposed.shape[-1]), dtype=dtype)
             kernel = tape.kernel(x, products, bias)
-            for t in range(x.shape[0]):
-                if kernel is None:
+            if kernel is None:
+                transposed, bias_row = transposed.contiguous(), bias[:, None]
+                inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
+                for t in range(x.shape[0]):
                     products = (tape.product_input(t) @ transposed).to(h.dtype)
                     tape.advance(t, x[t], products, bias_row, inner_weight)
-                else:
-                    torch.bmm(tape.inputs[t], transposed, out=products)
+            else:
+                multiply = StepProduct(tape.inputs, transposed, products)
+                for t in range(x.shape[0]):
+                    multiply(t)
                     kernel(t)
         ctx.tape, ctx.weight, ctx.products_weight = tape, weight, products_weight
         states = tape.states[1:]
@@ -314,9 +318,10 @@ class _GRUSequence(torch.autograd.Function):
                     grad = reverse.previous(t, grad, product.to(grad.dtype))
             else:
                 kernel, carry = compiled
+                multiply = StepProduct(reverse.grads[..., : weight.shape[1]], weight, through)
                 for t in range(grad_states.shape[0] - 1, -1, -1):
                     kernel(t)
-                    torch.bmm(reverse.grads[t, ..., : weight.shape[1]], weight, out=through)
+                    multiply(t)
                 grad = carry + reverse.masked(through.to(carry.dtype))
             grad_weight, _ = reverse.weight_grads()
             return reverse.input_grad(), grad, grad_weight, reverse.bias_grad(), None, None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from seq2seq.errors import ConfigError
+from seq2seq.nn.product import Product
 from seq2seq.tensors import machine_memory
 
 # mallopt's names in <malloc.h>
@@ -132,20 +133,21 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if faster else torch.float32
 
 
-def _int8_seconds() -> float:
-    """Time of the product of `_seconds` in int8; infinite where this build has none that is exact."""
-    a = torch.full((256, 512), 127, dtype=torch.int8)
-    a[:, ::3] = -127  # neighbours that a kernel with 16-bit sums would cut off
-    b = torch.full((1024, 512), 127, dtype=torch.int8)
+def _prepared_seconds(dtype: torch.dtype, device: torch.device) -> float:
+    """Time of the product of `_seconds` as decoding multiplies; infinite for int8 where this build's is not exact."""
+    x, weight = torch.ones(256, 512, device=device), torch.ones(1024, 512, device=device)
+    x[:, ::3] = -1  # neighbours that a kernel with 16-bit sums would cut off
     best = float("inf")
     try:
+        multiply = Product(weight, dtype=dtype, bound=1.0)
         for _ in range(PROBES):
             start = time.perf_counter()
-            c = torch._int_mm(a, b.t())
+            y = multiply(x)
+            y[0, 0].item()
             best = min(best, time.perf_counter() - start)
     except (AttributeError, RuntimeError):
         return float("inf")
-    return best if bool((c == int(a[0].long().sum()) * 127).all()) else float("inf")
+    return best if dtype != torch.int8 or bool(((y - x[0].sum()).abs() < 1e-3).all()) else float("inf")
 
 
 def choose_decoding_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -156,10 +158,10 @@ def choose_decoding_precision(precision: str, device: torch.device) -> torch.dty
     """
     if precision not in ("auto", "int8"):
         return choose_precision(precision, device)
-    seconds = _int8_seconds() if device.type == "cpu" else float("inf")
+    seconds = _prepared_seconds(torch.int8, device) if device.type == "cpu" else float("inf")
     if precision == "int8":
         if seconds == float("inf"):
             raise ConfigError(f"precision int8 cannot be used: no exact int8 products on {device}; give auto")
         return torch.int8
     best = choose_precision("auto", device)
-    return torch.int8 if seconds < _seconds(best, device) else best
+    return torch.int8 if seconds < _prepared_seconds(best, device) else best

@@ -1,4 +1,4 @@
-"""The compiled part of a recurrent step, where there is one: `kernels.c` by way of ctypes.
+"""The compiled part of a recurrent step, where there is one: `kernels.c` and `tiles.c` by way of ctypes.
 
 `pip install` compiles it if it finds a C compiler, and goes on without if not; PyTorch then does the same work in some
 twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
@@ -22,13 +22,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of functions and structures; kernels.c has the same number
-INTERFACE = 2
+# Of functions and structures; kernels.c and tiles.c have the same numbers
+INTERFACE, TILES_INTERFACE = 2, 1
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
     *("cross_entropy", "drop", "log_softmax", "quantise", "finish"),
+    *("tile_pack", "tile_product"),
 )
+
+# Inputs of a product on tiles are a multiple of it
+TILE_INPUTS = 32
 
 # Numbers of a step below which a second thread costs more than it gains
 THREADED = 4096
@@ -95,6 +99,18 @@ class Rows(ctypes.Structure):
     ]
 
 
+class TileProduct(ctypes.Structure):
+    """Arguments of `tile_pack` and `tile_product`; see tiles.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("count", "rows", "inputs", "outputs")),
+        *((name, ctypes.c_int64) for name in ("x_step", "x_product", "x_row")),
+        *((name, ctypes.c_int64) for name in ("weight_product", "weight_input", "weight_output")),
+        *((name, ctypes.c_int64) for name in ("bias_product", "bias_row", "wide", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "narrowed", "weight", "packed", "bias", "out")),
+    ]
+
+
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Any, str]:
     """The library, or None, and why."""
@@ -104,11 +120,15 @@ def _load() -> tuple[Any, str]:
     if spec is None or spec.origin is None:
         return None, "not compiled: at installation there was no C compiler with OpenMP, or it failed"
     structures = (Recurrence, Attention, CrossEntropy, Dropout, Rows)
-    expected = [INTERFACE, *map(ctypes.sizeof, structures)]
+    interfaces = {
+        "kernels_interface": [INTERFACE, *map(ctypes.sizeof, structures)],
+        "tiles_interface": [TILES_INTERFACE, ctypes.sizeof(TileProduct)],
+    }
     try:
         library = ctypes.CDLL(spec.origin)
-        if list((ctypes.c_int64 * len(expected)).in_dll(library, "kernels_interface")) != expected:
-            return None, "compiled from another version of seq2seq"
+        for name, expected in interfaces.items():
+            if list((ctypes.c_int64 * len(expected)).in_dll(library, name)) != expected:
+                return None, "compiled from another version of seq2seq"
         for name in FUNCTIONS:
             getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
             getattr(library, name).restype = None
@@ -143,6 +163,26 @@ def usable(states: Tensor, dtype: torch.dtype) -> bool:
         and dtype in (torch.float32, torch.bfloat16)
         and not getattr(_state, "off", False)
         and _load()[0] is not None
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _tiles() -> bool:
+    usable = _load()[0].tiles_usable
+    usable.restype = ctypes.c_int64
+    return bool(usable())
+
+
+def tiles_usable(weight: Tensor) -> bool:
+    """Whether products with this matrix (D, I, O) can run on the processor's matrix unit (AMX): it must be bfloat16."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.bfloat16
+        and weight.shape[1] % TILE_INPUTS == 0
+        and 1 in weight.stride()[1:]
+        and not getattr(_state, "off", False)
+        and _load()[0] is not None
+        and _tiles()
     )
 
 

@@ -1,4 +1,4 @@
-"""A matrix product prepared once and used many times: float32, bfloat16 or int8.
+"""A matrix product prepared once and used many times: float32, bfloat16 or int8; `StepProduct` for training's loops.
 
 The weights are cast, and for int8 quantised, when the product is made; sums are in float32 (int8: exact in int32).
 
@@ -7,17 +7,80 @@ The weights are cast, and for int8 quantised, when the product is made; sums are
 (Jacob et al. 2018, arXiv:1712.05877, symmetric, one step a row of W.) Where the inputs are bounded the step of x is
 fixed, else it is that of each row, so that a row's result never depends on the rows beside it.
 
-Shapes: D matrices, R rows, I inputs, O outputs.
+Shapes: D matrices, R rows, I inputs, O outputs, T steps.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from seq2seq.nn.kernels import Kernel, Rows, usable
+from seq2seq.nn.kernels import Kernel, Rows, TileProduct, tiles_usable, usable
 
 LEVELS = 127
+
+
+class _Tiles:
+    """A bfloat16 matrix (D, I, O) arranged for the processor's matrix unit, if `tiles_usable` says that it can be."""
+
+    def __init__(self, weight: Tensor) -> None:
+        count, inputs, outputs = weight.shape
+        packed = weight.new_empty(count * math.ceil(outputs / 32) * 32 * inputs)
+        strides = zip(("weight_product", "weight_input", "weight_output"), weight.stride(), strict=True)
+        self.outputs, self._fields = outputs, dict(count=count, inputs=inputs, outputs=outputs, packed=packed)
+        Kernel("tile_pack", TileProduct, weight.numel(), **self._fields, **dict(strides), weight=weight)(0)
+
+    def steps(self, x: Tensor, out: Tensor) -> Kernel:
+        """The products x_t W of x (T, D, R, I), whose last dimension is contiguous, each to `out` (D, R, O)."""
+        return Kernel(
+            "tile_product", TileProduct, out.numel(), **self._fields, rows=x.shape[2], x_step=x.stride(0),
+            x_product=x.stride(1), x_row=x.stride(2), x=x, out=out,
+        )  # fmt: skip
+
+    def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x W + bias in float32: (D, R, O) from x (D, R, I) and bias (D, 1, O) or (D, R, O)."""
+        x, bias = (part if part.stride(-1) == 1 else part.contiguous() for part in (x, bias))
+        out = x.new_empty(*x.shape[:2], self.outputs)
+        Kernel(
+            "tile_product", TileProduct, out.numel(), **self._fields, rows=x.shape[1], x_product=x.stride(0),
+            x_row=x.stride(1), wide=1, bias_product=bias.stride(0), bias_row=bias.stride(1) * (bias.shape[1] > 1), x=x,
+            narrowed=x.new_empty(x.shape, dtype=torch.bfloat16), bias=bias, out=out,
+        )(0)  # fmt: skip
+        return out
+
+
+class StepProduct:
+    """x_t W for the steps t of a loop that fills x; no gradient.
+
+    In bfloat16, on a processor with a matrix unit (AMX), W is arranged for it once; elsewhere PyTorch multiplies.
+    """
+
+    def __init__(self, x: Tensor, weight: Tensor, out: Tensor) -> None:
+        """Prepares the steps.
+
+        Args:
+            x: (T, D, R, I), read when a step is taken.
+            weight: (D, I, O), must stay as it is.
+            out: (D, R, O), contiguous; each step writes it.
+        """
+        self._kernel, self._x, self._weight, self._out = None, x, weight, out
+        if tiles_usable(weight) and x.dtype == out.dtype == weight.dtype and x.stride(-1) == 1 and out.is_contiguous():
+            self._kernel = _Tiles(weight).steps(x, out)
+        elif len(weight) == 1:
+            self._x, self._weight, self._out = x[:, 0], weight[0], out[0]
+        else:
+            self._weight = weight.contiguous()
+
+    def __call__(self, t: int) -> None:
+        """Step t: out = x_t W."""
+        if self._kernel is not None:
+            self._kernel(t)
+        elif self._out.dim() == 2:
+            torch.mm(self._x[t], self._weight, out=self._out)
+        else:
+            torch.bmm(self._x[t], self._weight, out=self._out)
 
 
 class Product:
@@ -35,10 +98,16 @@ class Product:
             bound: No input is larger in absolute value; None if that is not known. Only int8 asks for it.
         """
         weight = weight.detach()
+        self.numbers = weight.numel()
         self.bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach().clone()
         self.dtype = dtype
+        self.tiles: _Tiles | None = None
         if dtype != torch.int8:
-            self.weight = weight.to(dtype, copy=True).t()  # (I, O)
+            prepared = weight.to(dtype, copy=True).t()  # (I, O)
+            if weight.dtype == torch.float32 and tiles_usable(prepared[None]):
+                self.tiles = _Tiles(prepared[None])
+            else:
+                self.weight = prepared
             return
         quantised, steps = _quantise_rows(weight)
         self.weight, self.steps = quantised.t(), steps
@@ -49,6 +118,8 @@ class Product:
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """(R, O) from x (R, I); `bias` (R, O) takes the place of the bias vector."""
         bias = self.bias if bias is None else bias
+        if self.tiles is not None:
+            return self.tiles(x[None], bias[None] if bias.dim() == 2 else bias[None, None])[0]
         if self.dtype == bias.dtype:
             return torch.addmm(bias, x, self.weight)
         if self.dtype != torch.int8:
@@ -63,8 +134,13 @@ class StackedProduct:
     def __init__(self, weight: Tensor, bias: Tensor, *, dtype: torch.dtype, bound: float) -> None:
         """Prepares weights (D, O, I) and biases (D, O); see `Product`."""
         weight, self.dtype, self.bias = weight.detach(), dtype, bias.detach().clone()[:, None]
+        self.tiles: _Tiles | None = None
         if dtype != torch.int8:
-            self.weight = weight.to(dtype).transpose(1, 2).contiguous()  # (D, I, O)
+            prepared = weight.to(dtype).transpose(1, 2)  # (D, I, O)
+            if weight.dtype == torch.float32 and tiles_usable(prepared):
+                self.tiles = _Tiles(prepared)
+            else:
+                self.weight = prepared.contiguous()
             return
         quantised, steps = _quantise_rows(weight.flatten(0, 1))
         self.parts = quantised.view(weight.shape).transpose(1, 2).unbind(0)
@@ -72,6 +148,8 @@ class StackedProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(D, R, O) from x (D, R, I)."""
+        if self.tiles is not None:
+            return self.tiles(x, self.bias)
         if self.dtype == x.dtype:
             return torch.baddbmm(self.bias, x, self.weight)
         if self.dtype != torch.int8:
