@@ -13,7 +13,7 @@ help:
 	@echo "make lint   ruff and mypy alone"
 	@echo "make clean  remove .venv and caches; runs/ stays"
 
-$(INSTALLED): pyproject.toml constraints.txt seq2seq/nn/kernels.c seq2seq/nn/tiles.c
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard seq2seq/nn/*.[ch])
 	@rm -f seq2seq/nn/_kernels*.so
 	@echo "Setting up .venv: installing the packages pinned in constraints.txt (torch is large: some minutes the first time)"
 	@$(PYTHON) -m venv .venv

@@ -48,17 +48,17 @@ mkdir -p "$runs"
 printf '| direction | model | minutes | BLEU, sacreBLEU 13a, cased | BLEU, lowercase Moses tokens |\n| --- | --- | --- | --- | --- |\n' >"$table.part"
 for pair in "en de" "de en" "en fr" "fr en"; do
     read -r source target <<<"$pair"
-    row "$source" "$target" bahdanau "$data" --max-epochs 16
+    row "$source" "$target" bahdanau "$data" --max-epochs 24
 done
-row de en none "$data" --attention none --max-epochs 16
+row de en none "$data" --attention none --max-epochs 24
 for pair in "en de" "de en" "en fr"; do
     read -r source target <<<"$pair"
     more "$source" "$target"
     row "$source" "$target" diversified "$runs/more/$source-$target" --initial-model "$runs/$source-$target-bahdanau" \
-        --learning-rate 0.001 --max-epochs 4 --validate-every 768
+        --learning-rate 0.001 --max-epochs 4 --validate-every 768 \
+        --dropout-embedding 0.2 --dropout 0.3 --dropout-readout 0.3 --word-dropout 0.05
     row "$source" "$target" risk "$data" --initial-model "$runs/$source-$target-diversified" --risk 30 \
-        --learning-rate 0.0002 --warmup-steps 50 --batch-tokens 800 --validate-every 200 --max-epochs 2 \
-        --dropout-embedding 0.3 --dropout 0.4 --dropout-readout 0.5 --word-dropout 0.1
+        --learning-rate 0.0002 --warmup-steps 50 --batch-tokens 800 --validate-every 200 --max-epochs 2
 done
 mv "$table.part" "$table"
 cat "$table"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
 from seq2seq.inference import candidates
 from seq2seq.inference.candidates import best_continuations
+from seq2seq.nn import kernels
 
 
 @pytest.mark.parametrize("vocabulary", [5000, 4096, 1920, 5003, 40])  # 5003 is a prime
@@ -23,11 +26,13 @@ def test_equals_a_full_sort(monkeypatch, vocabulary, width, count, least):
     live = torch.randn(4, width, generator=generator)
     live[0, width - 1] = -torch.inf if width > 1 else 0.0
     count = min(count, width * vocabulary)
-    best, place = best_continuations(log_probs.clone(), live, count)
     totals = (log_probs + live[:, :, None]).flatten(1).numpy()
-    assert np.allclose(best.numpy(), -np.sort(-totals, 1)[:, :count])
-    assert np.array_equal(np.take_along_axis(totals, place.numpy(), 1), best.numpy())
-    assert all(len(set(row)) == count for row in place.tolist())
+    for way in (contextlib.nullcontext(), kernels.without()):
+        with way:
+            best, place = best_continuations(log_probs.clone(), live, count)
+        assert np.allclose(best.numpy(), -np.sort(-totals, 1)[:, :count])
+        assert np.array_equal(np.take_along_axis(totals, place.numpy(), 1), best.numpy())
+        assert all(len(set(row)) == count for row in place.tolist())
 
 
 def test_teeth_divide_the_vocabulary():

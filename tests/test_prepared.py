@@ -11,6 +11,7 @@ import torch
 from seq2seq.config import ModelConfig
 from seq2seq.inference import prepared
 from seq2seq.inference.prepared import PreparedModel
+from seq2seq.nn import kernels
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
 
@@ -62,6 +63,34 @@ def test_a_step_is_that_of_the_model(options, monkeypatch):
     assert _difference(model, PreparedModel(model)) < 1e-12
     monkeypatch.setattr(prepared, "TABLE_NUMBERS", 0)
     assert _difference(model, PreparedModel(model)) < 1e-12
+
+
+@pytest.mark.parametrize("options", [{}, {"query_token": False}, {"attend_embedding": False}], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_as_one_piece_of_work(monkeypatch, options, threads):
+    """Where the matrix unit and compiled code do all of a step, it is the same as piece by piece."""
+    monkeypatch.setattr(kernels, "THREADED", 1)
+    model = _model(embedding_size=32, encoder_size=16, decoder_size=64, **options)
+    fast = PreparedModel(model, torch.bfloat16)
+    if fast.compiled is None:
+        pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
+    assert 1e-4 < _difference(model, fast) < 0.15
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            memory, tokens = fast.encode(SOURCE, LENGTHS), torch.arange(6) % 11
+            state = fast.initial_state(memory).select(torch.arange(3).repeat_interleave(2))
+            logits, following, weights = fast.step(tokens, state, memory)
+            alone, _, _ = fast.step(tokens[2:4], state.select(torch.tensor([2, 3])), memory.select(torch.tensor([1])))
+            assert torch.equal(alone, logits[2:4])  # whatever is beside it
+            fast.compiled = None
+            expected, expected_state, expected_weights = fast.step(tokens, state, memory)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    torch.testing.assert_close(following.hidden, expected_state.hidden, rtol=0, atol=1e-6)
+    torch.testing.assert_close(weights, expected_weights, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("attention", ["bahdanau", "none"])

@@ -12,6 +12,8 @@ before its nonlinearity, V vocabulary.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from seq2seq.nn.decoder import Decoder, DecoderState, Memory
 from seq2seq.nn.embedding import embedding_scale
 from seq2seq.nn.functional import tanh_
 from seq2seq.nn.gru import GRULayer, compiled_step, state_weight
-from seq2seq.nn.kernels import usable
+from seq2seq.nn.kernels import DecoderStep, Kernel, usable
 from seq2seq.nn.product import Product
 from seq2seq.nn.translator import TranslationModel
 
@@ -65,6 +67,21 @@ class PreparedModel:
         bound = None if self.maxout else 1.0
         scaled = model.config.readout_scale * model.output_weight
         self.output = Product(scaled, model.output_bias, dtype=products, bound=bound)
+        self.compiled = self._prepare_step(model.decoder)
+
+    def _prepare_step(self, decoder: Decoder) -> dict[str, Any] | None:
+        """What `kernels.DecoderStep` holds of the model; None where not all of a step is in compiled code."""
+        tiles = [part.tiles for part in (self.from_state, self.from_context, self.from_output, self.output)]
+        usual = self.attention and self.inner is None and not self.upper and not self.maxout
+        if not usual or self.table is None or any(part is None for part in tiles):
+            return None
+        packed = [part.packed for part in tiles if part is not None]
+        names = ("from_state", "from_context", "from_output", "output")
+        return dict(
+            size=decoder.gru.size, width=self.width, context=self.from_context.inputs, read=self.output.inputs,
+            vocabulary=len(self.output.bias), columns=self.table.shape[1], table=self.table, v=self.score.contiguous(),
+            state_bias=self.from_state.bias, output_bias=self.output.bias, **dict(zip(names, packed, strict=True)),
+        )  # fmt: skip
 
     def _prepare_memory(self, decoder: Decoder, products: torch.dtype) -> None:
         """What runs once a sentence."""
@@ -133,6 +150,8 @@ class PreparedModel:
 
     def step(self, tokens: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState, Tensor | None]:
         """Logits (rows, V), next state and attention weights (rows, S) or None; see `TranslationModel.step`."""
+        if self.compiled is not None and usable(state.hidden, state.hidden.dtype):
+            return self._compiled_step(self.compiled, tokens, state, memory)
         h, weights = state.hidden, None
         size, hypotheses = h.shape[-1], len(tokens) // memory.size
         recurrent = self.from_state(h)  # (rows, A + 3H) or (rows, A + 2H)
@@ -156,6 +175,22 @@ class PreparedModel:
         read = self.from_output(output, terms[:, 3 * size :])
         read = read.unflatten(-1, (-1, 2)).amax(-1) if self.maxout else tanh_(read)
         return self.output(read), DecoderState(hidden, torch.stack(upper, 1) if upper else state.upper), weights
+
+    def _compiled_step(
+        self, fixed: dict[str, Any], tokens: Tensor, state: DecoderState, memory: Memory
+    ) -> tuple[Tensor, DecoderState, Tensor]:
+        h, rows, length = state.hidden.contiguous(), len(tokens), memory.keys.shape[1]
+        size, width, context, read = (fixed[name] for name in ("size", "width", "context", "read"))
+        following, weights = torch.empty_like(h), h.new_empty(rows, length)
+        logits = h.new_empty(rows, fixed["vocabulary"])
+        Kernel(
+            "decoder_step", DecoderStep, logits.numel(), **fixed, rows=rows, hypotheses=rows // memory.size,
+            length=length, tokens=tokens.contiguous(), state=h, lengths=memory.lengths, keys=memory.keys.contiguous(),
+            values=memory.values.contiguous(), scratch=h.new_empty(rows * (3 * width + context + 15 * size + 3 * read)),
+            narrowed=h.new_empty(rows * (2 * size + context + read), dtype=torch.bfloat16), next=following,
+            weights=weights, logits=logits,
+        )(0)  # fmt: skip
+        return logits, DecoderState(following, state.upper), weights
 
     def _given(self, tokens: Tensor) -> Tensor:
         """(rows, 3H + R [+ A]): what the previous pieces give to the GRU's input, to the readout and to the query.

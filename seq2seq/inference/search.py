@@ -48,7 +48,7 @@ class SearchModel(Protocol):
         """State before the first piece, one row a sentence."""
 
     def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor | None]:
-        """Logits (rows, V), next state, attention (rows, S) or None."""
+        """Logits (rows, V), which the search may overwrite, next state, attention (rows, S) or None."""
 
 
 class _Decoding:
@@ -73,7 +73,7 @@ class _Decoding:
     def next_log_probs(self, t: int) -> Tensor:
         """Log probabilities (M, K, V) of piece t, minus infinity where the rules forbid it."""
         logits, self.state, self.weights = self.model.step(self.tokens, self.state, self.memory)
-        log_probs = log_softmax(logits).view(-1, self.width, logits.shape[-1])
+        log_probs = log_softmax(logits, overwrite=True).view(-1, self.width, logits.shape[-1])
         self.rules.apply(log_probs, t, self.history)
         return log_probs
 

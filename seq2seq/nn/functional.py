@@ -168,12 +168,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias).to(weight.dtype)
 
 
-def log_softmax(x: Tensor) -> Tensor:
-    """log softmax (R, N) of the rows of x (R, N), in float32; no gradient."""
+def log_softmax(x: Tensor, overwrite: bool = False) -> Tensor:
+    """log softmax (R, N) of the rows of x (R, N), in float32; no gradient. `overwrite`: the result may be in x."""
     x = x.float()
     if not usable(x, torch.float32) or x.stride(-1) != 1:
         return torch.log_softmax(x, -1)
-    out = x.new_empty(x.shape)
+    out = x if overwrite and x.is_contiguous() else x.new_empty(x.shape)
     rows, columns = x.shape
     Kernel("log_softmax", Rows, x.numel(), rows=rows, columns=columns, stride=x.stride(0), x=x, out=out)(0)
     return out

@@ -4,103 +4,19 @@
  * and rounds or widens numbers of its own. Here are forward and backward of the GRU and of additive attention, the
  * cross-entropy, dropout, and what decoding does around its products. The equations and names are those of gru.py,
  * attention.py, loss.py and product.py, whose PyTorch code does the same where this file was not compiled. Numbers are
- * float32; what goes into products and comes from them is float32 or, where `narrow` is set, bfloat16. kernels.py holds
- * the same structures.
+ * float32; what goes into products and comes from them is float32 or, where `narrow` is set, bfloat16.
  */
+
+#include "kernels.h"
 
 #include <math.h>
 #include <omp.h>
-#include <stdint.h>
 #include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* One copy for each generation of processors, chosen by what the processor can when the library is loaded. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
-
-typedef struct {
-    int64_t directions, batch, size;           /* D, B, H */
-    int64_t products, between;                 /* columns of from_state; of an attention's query in grads */
-    int64_t x_step, x_direction, x_row;        /* strides of x, in numbers */
-    int64_t narrow, x_narrow, threads;
-    const void *x;                             /* (T, D, B, 3H) input terms */
-    const void *more;                          /* (D, B, 3H) added to the input terms of this step, or null */
-    const void *from_state;                    /* (D, B, P): the last 3H columns are U_n h, U_r h, U_z h */
-    const float *bias;                         /* (D, H) b_n, or null */
-    const float *mask;                         /* (D, B, H) or null */
-    float *states;                             /* (T + 1, D, B, H) */
-    float *gates;                              /* (T, D, B, 3H) r, z, n */
-    float *inner;                              /* (T, D, B, H) U_n h + b_n */
-    void *inputs;                              /* (T, D, B, H) what the products see, or null where that is `states` */
-    int64_t steps;                             /* T */
-    const float *grad_states;                  /* (T, D, B, H) */
-    const void *through;                       /* (D, B, H) gradient of the masked h_{t+1} by the products, or null */
-    float *carry;                              /* (D, B, H) gradient of h_{t+1} along the gate z, then of h_t */
-    void *grads;                               /* (T, D, B, between + 4H) of the query, U_n h, r, z, n */
-} Recurrence;
-
-typedef struct {
-    int64_t batch, length, width, context;     /* B (in decoding B * K), S, A, C */
-    int64_t hypotheses;                        /* K: so many rows, one after the other, read the same keys and values */
-    int64_t products, grad_columns;            /* columns of from_state, of grads */
-    int64_t narrow, threads;
-    const int64_t *lengths;                    /* (B / K,) tokens, at the front */
-    const float *keys;                         /* (B / K, S, A) doubled */
-    const float *values;                       /* (B / K, S, C) */
-    const float *v;                            /* (A,) doubled */
-    const void *from_state;                    /* (B, P): the first A columns are the doubled query */
-    const void *query_terms;                   /* (T, B, A) added to it, or null */
-    float *queries;                            /* (T, B, A) */
-    float *weights;                            /* (T, B, S) */
-    float *contexts;                           /* (T, B, C) */
-    void *inputs;                              /* (T, B, C) what the products see of the contexts, or null */
-    const void *by_terms;                      /* (B, C) gradient of the context of this step by the input terms */
-    float *grad_contexts;                      /* (T, B, C) from outside; then of all paths */
-    float *grad_keys;                          /* (B, S, A) summed over steps, but for the factor v */
-    float *grad_v;                             /* (B, A) summed over steps */
-    void *grads;                               /* (T, B, columns): the first A are those of the doubled query */
-} Attention;
-
-typedef struct {
-    int64_t chunk, whole, count, vocabulary;   /* rows a call, rows in all, those of them that are no filling; V */
-    int64_t wanted;                            /* whether the gradient is */
-    int64_t narrow, threads;
-    void *logits;                              /* (chunk, V); then the gradient */
-    const int64_t *labels;                     /* (count,) */
-    const float *shares;                       /* (count,) factors of the gradient, or null */
-    float kept;                                /* 1 - smoothing */
-    float *log_p;                              /* (whole,) kept * logit of the label - log of the normaliser */
-    float *scratch;                            /* (threads, V) */
-} CrossEntropy;
-
-typedef struct {
-    int64_t size, threshold, threads;
-    float scale;
-    const float *x;                            /* (size,) */
-    const int16_t *draws;                      /* (size,) where below the threshold, the number stays */
-    float *out;                                /* (size,) */
-} Dropout;
-
-typedef struct {
-    int64_t rows, columns, stride;             /* R, N; of x, or of bias: 0 where all rows have the same */
-    int64_t narrow, threads;
-    const void *x;                             /* (R, N) float32; for `finish` what a product gave, int32 or bfloat16 */
-    const float *bias;                         /* (R, N) or (N,) */
-    const float *steps;                        /* (N,) of int8 weights */
-    float *row_steps;                          /* (R,) of int8 inputs, or null: one step for all */
-    float factor;                              /* one over that step */
-    void *out;                                 /* (R, N) int8, or float32 */
-} Rows;
 
 /* kernels.py compares: a library of another version would read wrong memory. The first number changes with the rest. */
 const int64_t kernels_interface[] = {
-    2, sizeof(Recurrence), sizeof(Attention), sizeof(CrossEntropy), sizeof(Dropout), sizeof(Rows),
+    3, sizeof(Recurrence), sizeof(Attention), sizeof(CrossEntropy), sizeof(Dropout), sizeof(Rows),
+    sizeof(TileProduct), sizeof(DecoderStep), sizeof(Largest),
 };
 
 INLINE float load(const void *from, int64_t i, int narrow) {
@@ -123,30 +39,6 @@ INLINE void store(void *to, int64_t i, float x, int narrow) {
 
 INLINE const void *at(const void *from, int64_t i, int narrow) { return (const char *)from + i * (narrow ? 2 : 4); }
 
-/* e^x = 2^k e^r with |r| <= log(2) / 2, e^r by its series; relative error about 2e-7. */
-INLINE float exponential(float x) {
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float k = x * 1.44269504f + round;
-    uint32_t bits;
-    memcpy(&bits, &k, 4);
-    k -= round;
-    float r = x - k * 0.693145752f - k * 1.42860677e-6f;
-    float series = 1.0f / 720;
-    series = series * r + 1.0f / 120;
-    series = series * r + 1.0f / 24;
-    series = series * r + 1.0f / 6;
-    series = series * r + 0.5f;
-    series = series * r + 1.0f;
-    series = series * r + 1.0f;
-    bits = (bits << 23) + 0x3f800000u;
-    float power;
-    memcpy(&power, &bits, 4);
-    return series * power;
-}
-
-INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
-
 INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
     const int64_t size = p->size, direction = row / p->batch, rows = p->directions * p->batch, at_t = t * rows + row;
     const void *x = at(p->x, t * p->x_step + direction * p->x_direction + row % p->batch * p->x_row, x_narrow);
@@ -167,7 +59,7 @@ INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int nar
     if (more)
         for (int64_t j = 0; j < size; j++) n[j] += load(more, 2 * size + j, narrow);
     for (int64_t j = 0; j < size; j++) {
-        float candidate = 2.0f * sigmoid(2.0f * n[j]) - 1.0f;
+        float candidate = hyperbolic_tangent(n[j]);
         n[j] = candidate;
         next[j] = candidate + z[j] * (state[j] - candidate);
     }
@@ -339,16 +231,58 @@ INLINE void finish_row(const Rows *p, int64_t row) {
     }
 }
 
+/* `out` may be `x`. */
 INLINE void log_softmax_row(const Rows *p, int64_t row) {
     const float *x = (const float *)p->x + row * p->stride;
     float *out = (float *)p->out + row * p->columns, most = -INFINITY, total = 0.0f;
 #pragma omp simd reduction(max : most)
     for (int64_t j = 0; j < p->columns; j++) most = x[j] > most ? x[j] : most;
-    for (int64_t j = 0; j < p->columns; j++) out[j] = exponential(x[j] - most);
 #pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < p->columns; j++) total += out[j];
+    for (int64_t j = 0; j < p->columns; j++) total += exponential(x[j] - most);
     const float log_sum = most + logf(total);
+#pragma GCC ivdep
     for (int64_t j = 0; j < p->columns; j++) out[j] = x[j] - log_sum;
+}
+
+enum { BLOCK = 64 };
+
+/* Puts a number into a sorted list; equal ones stay in front of it. */
+INLINE void insert(float *best, int64_t *places, int64_t count, float x, int64_t place) {
+    int64_t at = count - 1;
+    for (; at > 0 && x > best[at - 1]; at--) {
+        best[at] = best[at - 1];
+        if (places) places[at] = places[at - 1];
+    }
+    best[at] = x;
+    if (places) places[at] = place;
+}
+
+/* The largest `count` of a row lie in blocks whose own largest number is among the largest `count` of these. */
+INLINE void largest_row(const Largest *p, int64_t row) {
+    const int64_t columns = p->columns, blocks = (columns + BLOCK - 1) / BLOCK, count = p->count;
+    const float *x = p->x + row * columns;
+    float *best = p->best + row * count, of_block[blocks], least = -INFINITY;
+    int64_t *places = p->places + row * count;
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) best[i] = -INFINITY;
+    for (int64_t b = 0; b < blocks; b++) {
+        const int64_t last = (b + 1) * BLOCK < columns ? (b + 1) * BLOCK : columns;
+        float most = -INFINITY;
+#pragma omp simd reduction(max : most)
+        for (int64_t j = b * BLOCK; j < last; j++) most = x[j] > most ? x[j] : most;
+        of_block[b] = most;
+        if (most > best[count - 1]) insert(best, 0, count, most, 0);
+    }
+    if (blocks > count) least = best[count - 1];
+    for (int64_t i = 0; i < count; i++) best[i] = -INFINITY;
+    for (int64_t b = 0; b < blocks; b++) {
+        if (of_block[b] < least) continue;
+        const int64_t last = (b + 1) * BLOCK < columns ? (b + 1) * BLOCK : columns;
+        for (int64_t j = b * BLOCK; j < last; j++)
+            if (x[j] > best[count - 1]) insert(best, places, count, x[j], j), found++;
+    }
+    for (int64_t j = 0; found < count && j < columns; j++) /* minus infinity, or no number */
+        if (!(x[j] > -INFINITY)) places[found++] = j;
 }
 
 /* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
@@ -417,6 +351,10 @@ FOR_EACH_PROCESSOR void log_softmax_rows(const void *arguments, int64_t start, i
     for (int64_t row = start + first; row < start + last; row++) log_softmax_row(arguments, row);
 }
 
+FOR_EACH_PROCESSOR void largest_rows(const void *arguments, int64_t start, int64_t first, int64_t last) {
+    for (int64_t row = start + first; row < start + last; row++) largest_row(arguments, row);
+}
+
 typedef void (*Work)(const void *arguments, int64_t t, int64_t first, int64_t last);
 
 static void share(Work work, const void *arguments, int64_t t, int64_t count, int64_t threads) {
@@ -444,4 +382,5 @@ void cross_entropy(const CrossEntropy *p, int64_t start) {
 void quantise(const Rows *p, int64_t start) { share(quantise_rows, p, start, p->rows, p->threads); }
 void finish(const Rows *p, int64_t start) { share(finish_rows, p, start, p->rows, p->threads); }
 void log_softmax(const Rows *p, int64_t start) { share(log_softmax_rows, p, start, p->rows, p->threads); }
+void largest(const Largest *p, int64_t start) { share(largest_rows, p, start, p->rows, p->threads); }
 void drop(const Dropout *p, int64_t start) { share(drop_parts, p, start, p->size, p->threads); }

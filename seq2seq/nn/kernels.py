@@ -1,4 +1,4 @@
-"""The compiled part of a recurrent step, where there is one: `kernels.c` and `tiles.c` by way of ctypes.
+"""The compiled part of a recurrent step, where there is one: C files by way of ctypes.
 
 `pip install` compiles it if it finds a C compiler, and goes on without if not; PyTorch then does the same work in some
 twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of functions and structures; kernels.c and tiles.c have the same numbers
-INTERFACE, TILES_INTERFACE = 2, 1
+# Of functions and structures; kernels.c has the same number
+INTERFACE = 3
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
     *("cross_entropy", "drop", "log_softmax", "quantise", "finish"),
-    *("tile_pack", "tile_product"),
+    *("tile_pack", "tile_product", "decoder_step", "largest"),
 )
 
 # Inputs of a product on tiles are a multiple of it
@@ -41,7 +41,7 @@ _state = threading.local()
 
 
 class Recurrence(ctypes.Structure):
-    """Arguments of `gru_forward` and `gru_backward`; see kernels.c."""
+    """Arguments of `gru_forward` and `gru_backward`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("directions", "batch", "size", "products", "between")),
@@ -54,7 +54,7 @@ class Recurrence(ctypes.Structure):
 
 
 class Attention(ctypes.Structure):
-    """Arguments of `attend_forward` and `attend_backward`; see kernels.c."""
+    """Arguments of `attend_forward` and `attend_backward`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "length", "width", "context", "hypotheses")),
@@ -67,7 +67,7 @@ class Attention(ctypes.Structure):
 
 
 class CrossEntropy(ctypes.Structure):
-    """Arguments of `cross_entropy`; see kernels.c."""
+    """Arguments of `cross_entropy`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("chunk", "whole", "count", "vocabulary", "wanted")),
@@ -79,7 +79,7 @@ class CrossEntropy(ctypes.Structure):
 
 
 class Dropout(ctypes.Structure):
-    """Arguments of `drop`; see kernels.c."""
+    """Arguments of `drop`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("size", "threshold", "threads")),
@@ -89,7 +89,7 @@ class Dropout(ctypes.Structure):
 
 
 class Rows(ctypes.Structure):
-    """Arguments of `quantise`, `finish` and `log_softmax`; see kernels.c."""
+    """Arguments of `quantise`, `finish` and `log_softmax`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "columns", "stride", "narrow", "threads")),
@@ -100,7 +100,7 @@ class Rows(ctypes.Structure):
 
 
 class TileProduct(ctypes.Structure):
-    """Arguments of `tile_pack` and `tile_product`; see tiles.c."""
+    """Arguments of `tile_pack` and `tile_product`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("count", "rows", "inputs", "outputs")),
@@ -108,6 +108,28 @@ class TileProduct(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("weight_product", "weight_input", "weight_output")),
         *((name, ctypes.c_int64) for name in ("bias_product", "bias_row", "wide", "threads")),
         *((name, ctypes.c_void_p) for name in ("x", "narrowed", "weight", "packed", "bias", "out")),
+    ]
+
+
+class DecoderStep(ctypes.Structure):
+    """Arguments of `decoder_step`; see kernels.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "hypotheses", "length", "size", "width", "context", "read")),
+        *((name, ctypes.c_int64) for name in ("vocabulary", "columns", "threads")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "table", "state", "lengths", "keys", "values", "v")),
+        *((name, ctypes.c_void_p) for name in ("from_state", "from_context", "from_output", "output")),
+        *((name, ctypes.c_void_p) for name in ("state_bias", "output_bias", "scratch", "narrowed")),
+        *((name, ctypes.c_void_p) for name in ("next", "weights", "logits")),
+    ]
+
+
+class Largest(ctypes.Structure):
+    """Arguments of `largest`; see kernels.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "columns", "count", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "best", "places")),
     ]
 
 
@@ -119,16 +141,12 @@ def _load() -> tuple[Any, str]:
     spec = importlib.util.find_spec("seq2seq.nn._kernels")
     if spec is None or spec.origin is None:
         return None, "not compiled: at installation there was no C compiler with OpenMP, or it failed"
-    structures = (Recurrence, Attention, CrossEntropy, Dropout, Rows)
-    interfaces = {
-        "kernels_interface": [INTERFACE, *map(ctypes.sizeof, structures)],
-        "tiles_interface": [TILES_INTERFACE, ctypes.sizeof(TileProduct)],
-    }
+    structures = (Recurrence, Attention, CrossEntropy, Dropout, Rows, TileProduct, DecoderStep, Largest)
+    expected = [INTERFACE, *map(ctypes.sizeof, structures)]
     try:
         library = ctypes.CDLL(spec.origin)
-        for name, expected in interfaces.items():
-            if list((ctypes.c_int64 * len(expected)).in_dll(library, name)) != expected:
-                return None, "compiled from another version of seq2seq"
+        if list((ctypes.c_int64 * len(expected)).in_dll(library, "kernels_interface")) != expected:
+            return None, "compiled from another version of seq2seq"
         for name in FUNCTIONS:
             getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
             getattr(library, name).restype = None

@@ -27,9 +27,9 @@ class _Tiles:
 
     def __init__(self, weight: Tensor) -> None:
         count, inputs, outputs = weight.shape
-        packed = weight.new_empty(count * math.ceil(outputs / 32) * 32 * inputs)
+        self.packed = weight.new_empty(count * math.ceil(outputs / 32) * 32 * inputs)
         strides = zip(("weight_product", "weight_input", "weight_output"), weight.stride(), strict=True)
-        self.outputs, self._fields = outputs, dict(count=count, inputs=inputs, outputs=outputs, packed=packed)
+        self.outputs, self._fields = outputs, dict(count=count, inputs=inputs, outputs=outputs, packed=self.packed)
         Kernel("tile_pack", TileProduct, weight.numel(), **self._fields, **dict(strides), weight=weight)(0)
 
     def steps(self, x: Tensor, out: Tensor) -> Kernel:
@@ -98,7 +98,7 @@ class Product:
             bound: No input is larger in absolute value; None if that is not known. Only int8 asks for it.
         """
         weight = weight.detach()
-        self.numbers = weight.numel()
+        self.inputs, self.numbers = weight.shape[1], weight.numel()
         self.bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach().clone()
         self.dtype = dtype
         self.tiles: _Tiles | None = None

@@ -2,29 +2,14 @@
  *
  * A recurrence multiplies some 64 rows by the same matrices at each step, a beam search five or some hundred. A
  * library's product arranges the matrix for the unit's tiles every time, which costs more than so few multiplications;
- * here it is arranged once. Factors are bfloat16, sums float32. kernels.py holds the same structure; where the unit is
- * missing `tiles_usable` says so, and PyTorch multiplies.
+ * here it is arranged once. Factors are bfloat16, sums float32. Where the unit is missing `tiles_usable` says so, and
+ * PyTorch multiplies.
  */
 
+#include "kernels.h"
+
 #include <omp.h>
-#include <stdint.h>
 #include <string.h>
-
-typedef struct {
-    int64_t count, rows, inputs, outputs;      /* D products side by side; R, I, O; I is a multiple of 32 */
-    int64_t x_step, x_product, x_row;          /* strides of x, in numbers */
-    int64_t weight_product, weight_input, weight_output; /* strides of weight; one of the last two is 1 */
-    int64_t bias_product, bias_row;            /* strides of bias: the last is 0 where all rows have the same */
-    int64_t wide, threads;                     /* whether x and out are float32, with a bias, or bfloat16, without */
-    const void *x;                             /* (T, D, R, I) */
-    uint16_t *narrowed;                        /* (D, R, I) for x in bfloat16 where it is float32 */
-    const uint16_t *weight;                    /* (D, I, O) */
-    uint16_t *packed;                          /* (D, O / 32 rounded up, I / 32, 2, 16, 16, 2): what the tiles load */
-    const float *bias;                         /* (D, R or 1, O) */
-    void *out;                                 /* (D, R, O) x_t W + bias, of one step */
-} TileProduct;
-
-const int64_t tiles_interface[] = {1, sizeof(TileProduct)};
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
 
@@ -197,23 +182,25 @@ void tile_pack(const TileProduct *p, int64_t t) {
 }
 
 /* `out` from `x` of step t and `packed`; how rows and units are shared out changes no number. */
+void tile_part(const TileProduct *p, int64_t t, int64_t part, int64_t parts) {
+    const int64_t rows = p->count * p->rows, units = p->count * ((p->outputs + WIDTH - 1) / WIDTH);
+    if (p->wide) {
+        narrow(p, t, rows * part / parts, rows * (part + 1) / parts);
+#pragma omp barrier
+    }
+    multiply(p, t, units * part / parts, units * (part + 1) / parts);
+}
+
 void tile_product(const TileProduct *p, int64_t t) {
 #pragma omp parallel num_threads((int)p->threads) if (p->threads > 1)
-    {
-        int64_t parts = omp_get_num_threads(), part = omp_get_thread_num(), rows = p->count * p->rows;
-        int64_t units = p->count * ((p->outputs + WIDTH - 1) / WIDTH);
-        if (p->wide) {
-            narrow(p, t, rows * part / parts, rows * (part + 1) / parts);
-#pragma omp barrier
-        }
-        multiply(p, t, units * part / parts, units * (part + 1) / parts);
-    }
+    tile_part(p, t, omp_get_thread_num(), omp_get_num_threads());
 }
 
 #else
 
 int64_t tiles_usable(void) { return 0; }
 void tile_pack(const TileProduct *p, int64_t t) { (void)p, (void)t; }
+void tile_part(const TileProduct *p, int64_t t, int64_t part, int64_t parts) { (void)p, (void)t, (void)part, (void)parts; }
 void tile_product(const TileProduct *p, int64_t t) { (void)p, (void)t; }
 
 #endif
