@@ -8,9 +8,10 @@ import itertools
 import pytest
 import torch
 
-from seq2seq.config import ModelConfig
+from seq2seq.config import ModelConfig, SearchConfig
 from seq2seq.inference import prepared
 from seq2seq.inference.prepared import PreparedModel
+from seq2seq.inference.search import search
 from seq2seq.nn import kernels
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch
@@ -91,6 +92,52 @@ def test_a_step_as_one_piece_of_work(monkeypatch, options, threads):
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
     torch.testing.assert_close(following.hidden, expected_state.hidden, rtol=0, atol=1e-6)
     torch.testing.assert_close(weights, expected_weights, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 4, 11, 30])
+@pytest.mark.parametrize("block", [32, 64])
+def test_the_best_pieces_of_a_step(monkeypatch, count, block):
+    """They are those of its logits, over several blocks of rows, of which the last is not full."""
+    monkeypatch.setattr(prepared, "NEAR_LOGITS", 11 * block)
+    monkeypatch.setattr(kernels, "THREADED", 1)
+    model = _model(embedding_size=32, encoder_size=16, decoder_size=64)
+    fast = PreparedModel(model, torch.bfloat16)
+    if fast.compiled is None:
+        pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
+    hypotheses = 25
+    with torch.no_grad():
+        memory, tokens = fast.encode(SOURCE, LENGTHS), torch.arange(3 * hypotheses) % 11
+        state = fast.initial_state(memory).select(torch.arange(3).repeat_interleave(hypotheses))
+        state.hidden[70] = torch.nan  # of no use to anybody, and to no other row either
+        logits, following, weights = fast.step(tokens, state, memory)
+        best, places, other, other_weights = fast.best(tokens, state, memory, count, torch.tensor([2, 5]))
+    torch.testing.assert_close(other.hidden, following.hidden, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(other_weights, weights, rtol=0, atol=0, equal_nan=True)
+    log_probs = torch.log_softmax(logits, -1)
+    log_probs[:, [2, 5]] = -torch.inf
+    log_probs[70] = -torch.inf
+    assert best.shape == places.shape == (75, min(count, 11))
+    torch.testing.assert_close(best, log_probs.sort(-1, descending=True)[0][:, :count], rtol=0, atol=2e-6)
+    torch.testing.assert_close(best, log_probs.gather(1, places), rtol=0, atol=2e-6)
+    assert all(len(set(row)) == best.shape[1] for row in places.tolist())
+
+
+@pytest.mark.parametrize("options", [{}, {"min_length": 4}, {"no_repeat_ngram": 2}, {"max_length": 5}], ids=str)
+def test_a_search_by_the_best_pieces_finds_the_same(options):
+    model = _model(embedding_size=32, encoder_size=16, decoder_size=64)
+    fast = PreparedModel(model, torch.bfloat16)
+    if fast.compiled is None:
+        pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
+    for beam_size in (1, 4, 6):  # 6: more continuations than pieces
+        config = SearchConfig(beam_size=beam_size, n_best=min(beam_size, 3), **options)
+        ends = {"bos_id": 2, "eos_id": 3, "pad_id": 0, "prefix": [[4], [], [5, 6]], "with_attention": True}
+        found = search(fast, SOURCE, LENGTHS, config, **ends)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PreparedModel, "best", None)
+            expected = search(fast, SOURCE, LENGTHS, config, **ends)
+        for mine, other in zip(found, expected, strict=True):
+            assert [one.ids for one in mine] == [one.ids for one in other]
+            assert [one.log_prob for one in mine] == pytest.approx([one.log_prob for one in other], abs=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["bahdanau", "none"])

@@ -35,12 +35,10 @@ CHANGES = {
     "embeddings are not scaled": "--no-scale-embedding",
     "the deep output is not scaled": "--readout-scale 1",
     "embeddings of 256": "--embedding-size 256",
-    "less dropout": "--dropout-embedding 0.2 --dropout 0.3 --dropout-readout 0.3 --word-dropout 0.05",
     "no dropout of words": "--word-dropout 0",
     "no label smoothing": "--label-smoothing 0",
     "no averaged weights": "--ema-decay 0",
     "a constant rate after warm-up": "--schedule constant",
-    "the reset gate before the recurrent product": "--no-reset-after",
 }
 
 

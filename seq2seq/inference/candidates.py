@@ -18,13 +18,13 @@ SMALL = 20_000
 TEETH = range(12, 129)
 
 
-def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The `count` best continuations of each sentence.
 
-    In compiled code those of each hypothesis are found first. Elsewhere the pieces j, j + W, j + 2W, ... are comb j. Each
-    of the best `count` continuations lies in one of the `count` combs with the greatest largest tooth, so only these are
-    ranked tooth by tooth: to find the largest of each comb is one pass over memory, while ranking costs ten times as
-    much.
+    In compiled code those of each hypothesis are found first. Elsewhere the pieces j, j + W, j + 2W, ... are comb j.
+    Each of the best `count` continuations lies in one of the `count` combs with the greatest largest tooth, so only
+    these are ranked tooth by tooth: to find the largest of each comb is one pass over memory, while ranking costs ten
+    times as much.
 
     Args:
         log_probs: (M, K, V) of each hypothesis' next piece.
@@ -32,23 +32,23 @@ def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Ten
         count: How many, at most K V.
 
     Returns:
-        Log probabilities (M, count), best first, and places (M, count) in the K V continuations.
+        Log probabilities (M, count), best first, and the slots (M, count) of the hypotheses and pieces (M, count) of
+        which they are.
     """
     sentences, width, vocabulary = log_probs.shape
     if usable(log_probs, log_probs.dtype) and log_probs.is_contiguous():
         each = min(count, vocabulary)
-        largest = log_probs.new_empty(sentences, width, each)
-        columns = torch.empty(largest.shape, dtype=torch.int64)
+        best = log_probs.new_empty(sentences * width, each)
+        pieces = torch.empty(best.shape, dtype=torch.int64)
         Kernel(
-            "largest", Largest, log_probs.numel(), rows=sentences * width, columns=vocabulary, count=each, x=log_probs,
-            best=largest, places=columns,
+            "largest", Largest, log_probs.numel(), rows=len(best), columns=vocabulary, count=each, x=log_probs,
+            best=best, places=pieces,
         )(0)  # fmt: skip
-        best, place = largest.add_(live[:, :, None]).flatten(1).topk(count, -1)
-        slots = torch.div(place, each, rounding_mode="floor")
-        return best, columns.flatten(1).gather(1, place).add_(slots, alpha=vocabulary)
+        return best_of_each(best, pieces, live, count)
     teeth = _teeth(vocabulary)
     if log_probs.numel() < SMALL or not teeth:
-        return (log_probs + live[:, :, None]).flatten(1).topk(count, -1)
+        best, place = (log_probs + live[:, :, None]).flatten(1).topk(count, -1)
+        return best, torch.div(place, vocabulary, rounding_mode="floor"), place % vocabulary
     combs = vocabulary // teeth
     largest = log_probs.view(-1, teeth, combs).amax(1).view(sentences, width, combs)
     chosen = (largest + live[:, :, None]).flatten(1).topk(min(count, width * combs), -1, sorted=False)[1]  # (M, c)
@@ -57,8 +57,24 @@ def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Ten
     places = first[:, :, None] + torch.arange(0, vocabulary, combs, device=first.device)  # (M, c, teeth)
     totals = log_probs.view(sentences, -1).gather(1, places.flatten(1)).view(places.shape)
     totals = totals + live.gather(1, slots)[:, :, None]
-    best, place = totals.flatten(1).topk(count, -1)
-    return best, places.flatten(1).gather(1, place)
+    best, at = totals.flatten(1).topk(count, -1)
+    place = places.flatten(1).gather(1, at)
+    return best, torch.div(place, vocabulary, rounding_mode="floor"), place % vocabulary
+
+
+def best_of_each(best: Tensor, pieces: Tensor, live: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`best_continuations` from those of each hypothesis.
+
+    Args:
+        best: (M K, c) log probabilities of their best pieces; overwritten.
+        pieces: (M K, c) these.
+        live: (M, K).
+        count: How many, at most K c.
+    """
+    each = best.shape[1]
+    totals = best.view(*live.shape, each).add_(live[:, :, None])
+    found, place = totals.flatten(1).topk(count, -1)
+    return found, torch.div(place, each, rounding_mode="floor"), pieces.view(len(live), -1).gather(1, place)
 
 
 @functools.cache

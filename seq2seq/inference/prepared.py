@@ -30,6 +30,9 @@ from seq2seq.nn.translator import TranslationModel
 # Numbers in the table of embeddings' shares; a model that needs more computes them at each step.
 TABLE_NUMBERS = 60_000_000
 
+# Logits that two cores' nearest caches hold between the product and the search for the largest.
+NEAR_LOGITS = 600_000
+
 
 class PreparedModel:
     """What `search` needs of a model, for decoding alone; a copy of the weights as they are when it is made."""
@@ -151,7 +154,8 @@ class PreparedModel:
     def step(self, tokens: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState, Tensor | None]:
         """Logits (rows, V), next state and attention weights (rows, S) or None; see `TranslationModel.step`."""
         if self.compiled is not None and usable(state.hidden, state.hidden.dtype):
-            return self._compiled_step(self.compiled, tokens, state, memory)
+            logits = state.hidden.new_empty(len(tokens), self.compiled["vocabulary"])
+            return logits, *self._compiled_step(self.compiled, tokens, state, memory, logits=logits)
         h, weights = state.hidden, None
         size, hypotheses = h.shape[-1], len(tokens) // memory.size
         recurrent = self.from_state(h)  # (rows, A + 3H) or (rows, A + 2H)
@@ -176,21 +180,49 @@ class PreparedModel:
         read = read.unflatten(-1, (-1, 2)).amax(-1) if self.maxout else tanh_(read)
         return self.output(read), DecoderState(hidden, torch.stack(upper, 1) if upper else state.upper), weights
 
+    def best(
+        self, tokens: Tensor, state: DecoderState, memory: Memory, count: int, never: Tensor
+    ) -> tuple[Tensor, Tensor, DecoderState, Tensor] | None:
+        """The best pieces after a step, without the other logits; None where compiled code does not find them.
+
+        Args:
+            tokens: (rows,) previous pieces.
+            state: Of the rows.
+            memory: Of the B sentences.
+            count: How many, for each row; V at most are found.
+            never: (n,) pieces that are not to be found, though they have their share of the probability.
+
+        Returns:
+            Log probabilities (rows, c), best first, the pieces (rows, c), next state, attention weights (rows, S).
+        """
+        if self.compiled is None or not usable(state.hidden, state.hidden.dtype):
+            return None
+        rows, vocabulary = len(tokens), self.compiled["vocabulary"]
+        best = state.hidden.new_empty(rows, min(count, vocabulary))
+        places, block = torch.empty(best.shape, dtype=torch.int64), max(NEAR_LOGITS // vocabulary // 32 * 32, 32)
+        logits = best.new_empty(min(block, rows), vocabulary)
+        following, weights = self._compiled_step(
+            self.compiled, tokens, state, memory, count=best.shape[1], block=block, bans=len(never), banned=never,
+            logits=logits, best=best, places=places,
+        )  # fmt: skip
+        return best, places, following, weights
+
     def _compiled_step(
-        self, fixed: dict[str, Any], tokens: Tensor, state: DecoderState, memory: Memory
-    ) -> tuple[Tensor, DecoderState, Tensor]:
+        self, fixed: dict[str, Any], tokens: Tensor, state: DecoderState, memory: Memory, **wanted: Any
+    ) -> tuple[DecoderState, Tensor]:
+        """Next state and attention weights; what is `wanted` of the pieces is in the tensors given."""
         h, rows, length = state.hidden.contiguous(), len(tokens), memory.keys.shape[1]
         size, width, context, read = (fixed[name] for name in ("size", "width", "context", "read"))
         following, weights = torch.empty_like(h), h.new_empty(rows, length)
-        logits = h.new_empty(rows, fixed["vocabulary"])
+        scratch = h.new_empty(rows * (3 * width + context + 15 * size + 3 * read + 1))
         Kernel(
-            "decoder_step", DecoderStep, logits.numel(), **fixed, rows=rows, hypotheses=rows // memory.size,
-            length=length, tokens=tokens.contiguous(), state=h, lengths=memory.lengths, keys=memory.keys.contiguous(),
-            values=memory.values.contiguous(), scratch=h.new_empty(rows * (3 * width + context + 15 * size + 3 * read)),
+            "decoder_step", DecoderStep, rows * fixed["vocabulary"], **fixed, **wanted, rows=rows,
+            hypotheses=rows // memory.size, length=length, tokens=tokens.contiguous(), state=h, lengths=memory.lengths,
+            keys=memory.keys.contiguous(), values=memory.values.contiguous(), scratch=scratch,
             narrowed=h.new_empty(rows * (2 * size + context + read), dtype=torch.bfloat16), next=following,
-            weights=weights, logits=logits,
+            weights=weights,
         )(0)  # fmt: skip
-        return logits, DecoderState(following, state.upper), weights
+        return DecoderState(following, state.upper), weights
 
     def _given(self, tokens: Tensor) -> Tensor:
         """(rows, 3H + R [+ A]): what the previous pieces give to the GRU's input, to the readout and to the query.

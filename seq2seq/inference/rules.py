@@ -86,6 +86,10 @@ class Rules:
         self.longest, self.prefix = self.longest[index], self.prefix[index]
         self.first_limit = int(self.longest.min())
 
+    def usual(self, t: int) -> bool:
+        """Whether of piece number t (from 0) all may come but those that never do."""
+        return not self.config.no_repeat_ngram and t >= self.config.min_length and self._forced(t) is None
+
     def apply(self, log_probs: Tensor, t: int, history: Tensor | None) -> None:
         """Sets log probabilities (M, K, V) of what may not be piece number t (from 0) to minus infinity, in place.
 

@@ -1,8 +1,8 @@
 """Search for the translations of a batch of sentences: greedy, beam, sampling.
 
-Of the model this knows `encode`, `initial_state` and `step`, and of what these return only `select`: any decoder that
-offers them can be searched. Rows n K .. n K + K - 1 of a step belong to the K hypotheses of sentence n, which share
-one encoded source.
+Of the model this knows `encode`, `initial_state` and `step`, `best` if there is one, and of what these return only
+`select`: any decoder that offers them can be searched. Rows n K .. n K + K - 1 of a step belong to the K hypotheses of
+sentence n, which share one encoded source.
 
 What has a vocabulary's or a state's width is PyTorch's; the few numbers that a search keeps of each hypothesis are in
 NumPy, whose calls on small arrays cost a fraction.
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
-from seq2seq.inference.candidates import best_continuations
+from seq2seq.inference.candidates import best_continuations, best_of_each
 from seq2seq.inference.rules import Rules, check_search
 from seq2seq.inference.trace import Bools, Floats, Hypothesis, Ints, Trace
 from seq2seq.nn.functional import log_softmax
@@ -69,6 +69,7 @@ class _Decoding:
         self.history = self.tokens.new_zeros(count, hypotheses, 0) if rules.config.no_repeat_ngram else None
         self.trace = Trace(count, with_attention)
         self.weights: Tensor | None = None
+        self.never = torch.tensor(rules.never, dtype=torch.int64, device=self.device)
 
     def next_log_probs(self, t: int) -> Tensor:
         """Log probabilities (M, K, V) of piece t, minus infinity where the rules forbid it."""
@@ -76,6 +77,27 @@ class _Decoding:
         log_probs = log_softmax(logits, overwrite=True).view(-1, self.width, logits.shape[-1])
         self.rules.apply(log_probs, t, self.history)
         return log_probs
+
+    def best_next(self, t: int, live: Floats, count: int) -> tuple[Floats, Ints, Ints]:
+        """The `count` best continuations of each sentence by piece t.
+
+        Args:
+            t: Step.
+            live: (M, K) log probabilities of the hypotheses.
+            count: How many.
+
+        Returns:
+            Log probabilities (M, count), best first, slots of the hypotheses and pieces (M, count).
+        """
+        so_far, best = torch.from_numpy(live).to(self.device), getattr(self.model, "best", None)
+        found = best(self.tokens, self.state, self.memory, count, self.never) if best and self.rules.usual(t) else None
+        if found is None:
+            parts = best_continuations(self.next_log_probs(t), so_far, count)
+        else:
+            largest, pieces, self.state, self.weights = found
+            parts = best_of_each(largest, pieces, so_far, count)
+        log_probs, slots, following = (part.cpu().numpy() for part in parts)
+        return log_probs, slots, following
 
     def advance(self, pieces: Ints, parents: Ints, done: Bools) -> Ints | None:
         """Appends `pieces` (M, K) to the hypotheses in slots `parents` (M, K); sentences `done` (M,) may leave.
@@ -205,11 +227,8 @@ def _beam(decoding: _Decoding) -> tuple[Ints, Ints, Floats]:
     live[:, 0] = 0  # all K start alike: only one of them counts
     column = np.arange(sentences)[:, None]  # with indices (M, n): entries row by row
     for t in itertools.count():
-        log_probs = decoding.next_log_probs(t)
         # of 2K candidates at most K are EOS, one a hypothesis
-        found = best_continuations(log_probs, torch.from_numpy(live).to(log_probs.device), 2 * k)
-        best, place = (part.cpu().numpy() for part in found)  # (M, 2K)
-        slots, pieces = np.divmod(place, log_probs.shape[-1])
+        best, slots, pieces = decoding.best_next(t, live, 2 * k)  # (M, 2K)
         ending, active = pieces == eos_id, decoding.active
         new = np.where(ending[:, :k] & ~decoding.done[:, None], best[:, :k], np.float32(-np.inf))
         if (new > -np.inf).any():

@@ -109,6 +109,7 @@ typedef struct {
     int64_t rows, hypotheses, length;          /* R = B * K, K, S */
     int64_t size, width, context, read;        /* H, A, C, readout before the output layer */
     int64_t vocabulary, columns, threads;      /* V; of table: 3H + read, and A where the query sees the token */
+    int64_t count, block, bans;                /* c, 0 where logits are wanted; rows of a block; banned pieces */
     const int64_t *tokens;                     /* (R,) previous pieces */
     const float *table;                        /* (V, columns) what each gives to GRU, readout and query, with biases */
     const float *state;                        /* (R, H) */
@@ -117,11 +118,14 @@ typedef struct {
     uint16_t *from_state, *from_context;       /* packed: (H, A + 3H), (C, 3H + read) */
     uint16_t *from_output, *output;            /* (H, read), (read, V) */
     const float *state_bias, *output_bias;     /* (A + 3H,), (V,) */
-    float *scratch;                            /* R * (3A + C + 15H + 3 read) */
+    const int64_t *banned;                     /* (bans,) pieces that cannot be among the best */
+    float *scratch;                            /* R * (3A + C + 15H + 3 read + 1) */
     uint16_t *narrowed;                        /* R * (H + C + H + read) */
     float *next;                               /* (R, H) */
     float *weights;                            /* (R, S) */
-    float *logits;                             /* (R, V) */
+    float *logits;                             /* (R, V), or (block, V) for those of a block after the other */
+    float *best;                               /* (R, c) largest log probabilities, as in Largest */
+    int64_t *places;                           /* (R, c) their pieces */
 } DecoderStep;
 
 typedef struct {
@@ -160,6 +164,7 @@ INLINE float hyperbolic_tangent(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0
 /* Rows, or units of work, first .. last of step t. */
 void attend_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last);
 void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last);
+void largest_rows(const void *arguments, int64_t t, int64_t first, int64_t last);
 
 /* The share of one thread, of `parts`, in a product; all threads of the team call it. */
 void tile_part(const TileProduct *p, int64_t t, int64_t part, int64_t parts);

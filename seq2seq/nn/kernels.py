@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 # Of functions and structures; kernels.c has the same number
-INTERFACE = 3
+INTERFACE = 4
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
@@ -116,11 +116,11 @@ class DecoderStep(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "hypotheses", "length", "size", "width", "context", "read")),
-        *((name, ctypes.c_int64) for name in ("vocabulary", "columns", "threads")),
+        *((name, ctypes.c_int64) for name in ("vocabulary", "columns", "threads", "count", "block", "bans")),
         *((name, ctypes.c_void_p) for name in ("tokens", "table", "state", "lengths", "keys", "values", "v")),
         *((name, ctypes.c_void_p) for name in ("from_state", "from_context", "from_output", "output")),
-        *((name, ctypes.c_void_p) for name in ("state_bias", "output_bias", "scratch", "narrowed")),
-        *((name, ctypes.c_void_p) for name in ("next", "weights", "logits")),
+        *((name, ctypes.c_void_p) for name in ("state_bias", "output_bias", "banned", "scratch", "narrowed")),
+        *((name, ctypes.c_void_p) for name in ("next", "weights", "logits", "best", "places")),
     ]
 
 

@@ -1,4 +1,5 @@
-/* A step of the decoder in beam search, as one piece of work: what prepared.py's `PreparedModel.step` computes.
+/* A step of the decoder in beam search, as one piece of work: what prepared.py's `PreparedModel.step` computes,
+ * or the best continuations of each row (`best`), whose logits then never leave the caches.
  *
  * The threads begin once and meet after each product. In PyTorch's operations and single kernels a step of five rows
  * takes more time to be called than to be computed.
@@ -6,6 +7,7 @@
 
 #include "kernels.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -33,12 +35,55 @@ FOR_EACH_PROCESSOR void tanh_rows(float *x, int64_t columns, int64_t first, int6
     for (int64_t i = first * columns; i < last * columns; i++) x[i] = hyperbolic_tangent(x[i]);
 }
 
+/* The log of each row's normaliser; then what is banned goes, for it has its share of the probability all the same. */
+FOR_EACH_PROCESSOR void normalise_rows(const DecoderStep *p, float *normaliser, int64_t first, int64_t last) {
+    const int64_t size = p->vocabulary;
+    for (int64_t row = first; row < last; row++) {
+        float *logits = p->logits + row * size, most = -INFINITY, total = 0.0f;
+#pragma omp simd reduction(max : most)
+        for (int64_t j = 0; j < size; j++) most = logits[j] > most ? logits[j] : most;
+#pragma omp simd reduction(+ : total)
+        for (int64_t j = 0; j < size; j++) total += exponential(logits[j] - most);
+        normaliser[row] = most + logf(total);
+        for (int64_t i = 0; i < p->bans; i++) logits[p->banned[i]] = -INFINITY;
+    }
+}
+
+/* Log probabilities from the largest logits; a row with a logit that is no number has none. */
+static void subtract_rows(const Largest *p, const float *normaliser, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++)
+        for (int64_t i = 0; i < p->count; i++) {
+            float *best = p->best + row * p->count + i;
+            *best = normaliser[row] == normaliser[row] ? *best - normaliser[row] : -INFINITY;
+        }
+}
+
+/* The best continuations of rows start .. start + rows, whose logits nobody else sees. */
+static void best_of_block(
+    const DecoderStep *p, const TileProduct *output, float *normaliser, int64_t start, int64_t part, int64_t parts
+) {
+    const int64_t rows = p->rows - start < p->block ? p->rows - start : p->block;
+    const int64_t first = rows * part / parts, last = rows * (part + 1) / parts;
+    TileProduct product = *output;
+    product.rows = rows, product.x = (const float *)output->x + start * output->inputs;
+    const Largest largest = {
+        .rows = rows, .columns = p->vocabulary, .count = p->count, .x = p->logits, .best = p->best + start * p->count,
+        .places = p->places + start * p->count,
+    };
+    tile_part(&product, 0, part, parts);
+#pragma omp barrier
+    normalise_rows(p, normaliser + start, first, last);
+    largest_rows(&largest, 0, first, last);
+    subtract_rows(&largest, normaliser + start, first, last);
+#pragma omp barrier
+}
+
 void decoder_step(const DecoderStep *p, int64_t t) {
     const int64_t rows = p->rows, size = p->size, width = p->width, own = 3 * size + p->read;
     float *recurrent = p->scratch, *given = recurrent + rows * (width + 3 * size), *query = given + rows * own;
     float *queries = query + rows * width, *contexts = queries + rows * width, *terms = contexts + rows * p->context;
     float *states = terms + rows * own, *gates = states + 2 * rows * size, *inner = gates + 3 * rows * size;
-    float *read = inner + rows * size;
+    float *read = inner + rows * size, *normaliser = read + rows * p->read;
     uint16_t *narrow_state = p->narrowed, *narrow_context = narrow_state + rows * size;
     uint16_t *narrow_output = narrow_context + rows * p->context, *narrow_read = narrow_output + rows * size;
     const TileProduct from_state = product(
@@ -47,7 +92,7 @@ void decoder_step(const DecoderStep *p, int64_t t) {
     const TileProduct from_context = product(
         p, contexts, p->context, p->from_context, own, given, own, narrow_context, terms
     );
-    TileProduct from_output = product(p, states + rows * size, size, p->from_output, p->read, terms + 3 * size, own,
+    const TileProduct from_output = product(p, states + rows * size, size, p->from_output, p->read, terms + 3 * size, own,
                                       narrow_output, read);
     const TileProduct output = product(p, read, p->read, p->output, p->vocabulary, p->output_bias, 0, narrow_read,
                                        p->logits);
@@ -78,6 +123,9 @@ void decoder_step(const DecoderStep *p, int64_t t) {
         tile_part(&from_output, 0, part, parts);
 #pragma omp barrier
         tanh_rows(read, p->read, first, last);
-        tile_part(&output, 0, part, parts);
+        if (!p->count) tile_part(&output, 0, part, parts);
+#pragma omp barrier
+        for (int64_t start = 0; p->count && start < rows; start += p->block)
+            best_of_block(p, &output, normaliser, start, part, parts);
     }
 }
