@@ -150,7 +150,7 @@ def test_int8_products_that_are_not_exact_are_not_taken(monkeypatch) -> None:
     assert hardware._prepared_seconds(torch.int8, cpu) < float("inf")
     monkeypatch.setattr(torch, "_int_mm", missing)
     assert hardware._prepared_seconds(torch.int8, cpu) == float("inf")
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int() - 127)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.long() @ b.long()).int() - 1)
     assert hardware._prepared_seconds(torch.int8, cpu) == float("inf")
     for dtype in (torch.float32, torch.bfloat16):
         assert hardware._prepared_seconds(dtype, cpu) < float("inf")

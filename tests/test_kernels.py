@@ -61,8 +61,10 @@ def _results(function, arguments: list[Tensor], ups: tuple[Tensor, ...], dtype: 
 @compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes", [(37, 29, 31), (32, 64, 96)], ids=["odd", "tiles"])  # H, A, C
 class TestRecurrence:
-    def test_gru_in_two_directions(self, dtype: torch.dtype, masked: bool) -> None:
+    def test_gru_in_two_directions(self, dtype: torch.dtype, masked: bool, sizes: tuple[int, ...]) -> None:
+        H = sizes[0]
         mask = F.dropout(torch.ones(D, B, H), 0.3) if masked else None
         # as the encoder gives them: not one row after the other
         terms = _random(T, B, D, 3 * H).transpose(1, 2)
@@ -74,7 +76,10 @@ class TestRecurrence:
         _near(mine, expected, dtype)
 
     @pytest.mark.parametrize("with_terms", [False, True])
-    def test_gru_with_attention(self, dtype: torch.dtype, masked: bool, with_terms: bool) -> None:
+    def test_gru_with_attention(
+        self, dtype: torch.dtype, masked: bool, with_terms: bool, sizes: tuple[int, ...]
+    ) -> None:
+        H, A, C = sizes
         mask = F.dropout(torch.ones(B, H), 0.3) if masked else None
         lengths = torch.tensor([S, 1, 2, 3, 5, S, 7, 8, 4])
         bias = torch.zeros(B, S).masked_fill_(torch.arange(S) >= lengths[:, None], -torch.inf)

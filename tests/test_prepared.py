@@ -122,6 +122,30 @@ def test_the_best_pieces_of_a_step(monkeypatch, count, block):
     assert all(len(set(row)) == best.shape[1] for row in places.tolist())
 
 
+def test_what_compiled_code_may_not_read_goes_another_way():
+    model = _model(embedding_size=32, encoder_size=16, decoder_size=64)
+    fast, never = PreparedModel(model, torch.bfloat16), torch.tensor([2])
+    if fast.compiled is None:
+        pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
+    with torch.no_grad():
+        memory, tokens = fast.encode(SOURCE, LENGTHS), torch.arange(6)
+        state = fast.initial_state(memory).select(torch.arange(3).repeat_interleave(2))
+        expected = fast.step(tokens, state, memory)[0]
+        narrow = memory._replace(lengths=LENGTHS.int())
+        apart = memory._replace(lengths=torch.stack((LENGTHS, LENGTHS), 1)[:, 0])
+        for other in (narrow, apart):
+            assert fast.best(tokens, state, other, 3, never) is None
+            torch.testing.assert_close(fast.step(tokens, state, other)[0], expected, rtol=0, atol=1e-5)
+        for wrong in (tokens - 1, tokens + 6):
+            assert fast.best(wrong, state, memory, 3, never) is None
+            with pytest.raises(IndexError):
+                fast.step(wrong, state, memory)
+        assert fast.best(tokens[:5], state.select(torch.arange(5)), memory, 3, never) is None
+        for piece in (-1, 11):
+            with pytest.raises(IndexError, match="of 11"):
+                fast.best(tokens, state, memory, 3, torch.tensor([2, piece]))
+
+
 @pytest.mark.parametrize("options", [{}, {"min_length": 4}, {"no_repeat_ngram": 2}, {"max_length": 5}], ids=str)
 def test_a_search_by_the_best_pieces_finds_the_same(options):
     model = _model(embedding_size=32, encoder_size=16, decoder_size=64)

@@ -43,6 +43,13 @@ class CountingModel:
         self.rows, self.steps = self.rows + len(tokens), self.steps + 1
         return self.model.step(tokens, state, memory)
 
+    def best(self, tokens: torch.Tensor, *rest: Any) -> Any:
+        """The best pieces after a step, where the model finds them by itself."""
+        found = self.model.best(tokens, *rest)
+        if found is not None:
+            self.rows, self.steps = self.rows + len(tokens), self.steps + 1
+        return found
+
     def operations(self) -> int:
         """Of the decoder's products for one row: a multiplication and an addition each."""
         once = ("key", "initial", "summarize")  # a sentence

@@ -153,7 +153,7 @@ class PreparedModel:
 
     def step(self, tokens: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState, Tensor | None]:
         """Logits (rows, V), next state and attention weights (rows, S) or None; see `TranslationModel.step`."""
-        if self.compiled is not None and usable(state.hidden, state.hidden.dtype):
+        if self.compiled is not None and _fits(tokens, state, memory, self.compiled["vocabulary"]):
             logits = state.hidden.new_empty(len(tokens), self.compiled["vocabulary"])
             return logits, *self._compiled_step(self.compiled, tokens, state, memory, logits=logits)
         h, weights = state.hidden, None
@@ -194,13 +194,18 @@ class PreparedModel:
 
         Returns:
             Log probabilities (rows, c), best first, the pieces (rows, c), next state, attention weights (rows, S).
+
+        Raises:
+            IndexError: One of `never` is outside of the vocabulary.
         """
-        if self.compiled is None or not usable(state.hidden, state.hidden.dtype):
+        if self.compiled is None or not _fits(tokens, state, memory, self.compiled["vocabulary"]):
             return None
         rows, vocabulary = len(tokens), self.compiled["vocabulary"]
         best = state.hidden.new_empty(rows, min(count, vocabulary))
         places, block = torch.empty(best.shape, dtype=torch.int64), max(NEAR_LOGITS // vocabulary // 32 * 32, 32)
         logits = best.new_empty(min(block, rows), vocabulary)
+        if len(never) and not 0 <= int(never.min()) <= int(never.max()) < vocabulary:
+            raise IndexError(f"pieces {never.tolist()}, of {vocabulary}")
         following, weights = self._compiled_step(
             self.compiled, tokens, state, memory, count=best.shape[1], block=block, bans=len(never), banned=never,
             logits=logits, best=best, places=places,
@@ -232,6 +237,22 @@ class PreparedModel:
         if self.table is not None:
             return self.table.index_select(0, tokens)
         return self.from_embedding(self.embedding.index_select(0, tokens))
+
+
+def _fits(tokens: Tensor, state: DecoderState, memory: Memory, vocabulary: int) -> bool:
+    """Whether compiled code may read these as they are; PyTorch refuses, or converts, what it may not."""
+    rows = len(tokens)
+    if not (
+        rows and usable(state.hidden, state.hidden.dtype) and rows == len(state.hidden) and rows % memory.size == 0
+    ):
+        return False
+    least, most = (int(x) for x in tokens.aminmax())
+    return (
+        0 <= least <= most < vocabulary
+        and tokens.dtype == memory.lengths.dtype == torch.int64
+        and memory.lengths.is_contiguous()
+        and memory.keys.dtype == memory.values.dtype == torch.float32
+    )
 
 
 class _Upper:

@@ -48,7 +48,10 @@ class SearchModel(Protocol):
         """State before the first piece, one row a sentence."""
 
     def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor | None]:
-        """Logits (rows, V), which the search may overwrite, next state, attention (rows, S) or None."""
+        """Logits (rows, V), which the search may overwrite, next state, attention (rows, S) or None.
+
+        A model may also have a method `best`, with the contract of `PreparedModel.best`, that the search prefers.
+        """
 
 
 class _Decoding:

@@ -145,7 +145,8 @@ def _load() -> tuple[Any, str]:
     expected = [INTERFACE, *map(ctypes.sizeof, structures)]
     try:
         library = ctypes.CDLL(spec.origin)
-        if list((ctypes.c_int64 * len(expected)).in_dll(library, "kernels_interface")) != expected:
+        known = ctypes.c_int64.in_dll(library, "kernels_interface").value == INTERFACE  # then there are as many
+        if not known or list((ctypes.c_int64 * len(expected)).in_dll(library, "kernels_interface")) != expected:
             return None, "compiled from another version of seq2seq"
         for name in FUNCTIONS:
             getattr(library, name).argtypes = (ctypes.c_void_p, ctypes.c_int64)
@@ -162,7 +163,7 @@ def description() -> str:
 
 @contextlib.contextmanager
 def without() -> Iterator[None]:
-    """In its block this thread computes in PyTorch alone: `with without(): ...`."""
+    """In its block this thread computes in PyTorch alone, but for products that were prepared before it."""
     before, _state.off = getattr(_state, "off", False), True
     try:
         yield
@@ -211,7 +212,7 @@ class Kernel:
         """Fills a structure.
 
         Args:
-            function: Its name in kernels.c.
+            function: Its name in C.
             arguments: Type of the structure.
             numbers: How many a step computes: few of them are not worth a second thread.
             fields: Numbers, and contiguous tensors (for some, kernels.c has a stride); a name left out is null.

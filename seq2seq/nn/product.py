@@ -41,7 +41,8 @@ class _Tiles:
 
     def __call__(self, x: Tensor, bias: Tensor) -> Tensor:
         """x W + bias in float32: (D, R, O) from x (D, R, I) and bias (D, 1, O) or (D, R, O)."""
-        x, bias = (part if part.stride(-1) == 1 else part.contiguous() for part in (x, bias))
+        assert x.shape[-1] == self._fields["inputs"] and bias.shape[-1] == self.outputs
+        x, bias = (part if part.stride(-1) == 1 else part.contiguous() for part in (x.float(), bias.float()))
         out = x.new_empty(*x.shape[:2], self.outputs)
         Kernel(
             "tile_product", TileProduct, out.numel(), **self._fields, rows=x.shape[1], x_product=x.stride(0),
