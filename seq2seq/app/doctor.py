@@ -139,11 +139,12 @@ def _threads() -> Finding:
 
 
 def _kernels() -> Finding:
-    from seq2seq.nn.kernels import description
+    from seq2seq.nn.kernels import description, has_tiles
 
     found = description()
-    rest = "" if found == "compiled" else "; all works, but slower (install gcc, then seq2seq again)"
-    return Finding("kernels", found + rest)
+    if found != "compiled":
+        return Finding("kernels", f"{found}; all works, but slower (install gcc, then seq2seq again)")
+    return Finding("kernels", "compiled; bfloat16 products on the matrix unit (AMX)" if has_tiles() else "compiled")
 
 
 def _bfloat16() -> Finding:

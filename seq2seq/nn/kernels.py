@@ -186,14 +186,17 @@ def usable(states: Tensor, dtype: torch.dtype) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _tiles() -> bool:
-    usable = _load()[0].tiles_usable
-    usable.restype = ctypes.c_int64
-    return bool(usable())
+def has_tiles() -> bool:
+    """Whether products can run on a matrix unit (AMX): the library knows one, the processor has it, the system lets."""
+    library = _load()[0]
+    if library is None:
+        return False
+    library.tiles_usable.restype = ctypes.c_int64
+    return bool(library.tiles_usable())
 
 
 def tiles_usable(weight: Tensor) -> bool:
-    """Whether products with this matrix (D, I, O) can run on the processor's matrix unit (AMX): it must be bfloat16."""
+    """Whether products with this matrix (D, I, O) can run on the processor's matrix unit: it must be bfloat16."""
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
@@ -201,7 +204,7 @@ def tiles_usable(weight: Tensor) -> bool:
         and 1 in weight.stride()[1:]
         and not getattr(_state, "off", False)
         and _load()[0] is not None
-        and _tiles()
+        and has_tiles()
     )
 
 
