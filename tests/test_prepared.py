@@ -110,7 +110,7 @@ def test_the_best_pieces_of_a_step(monkeypatch, count, block):
         state = fast.initial_state(memory).select(torch.arange(3).repeat_interleave(hypotheses))
         state.hidden[70] = torch.nan  # of no use to anybody, and to no other row either
         logits, following, weights = fast.step(tokens, state, memory)
-        best, places, other, other_weights = fast.best(tokens, state, memory, count, torch.tensor([2, 5]))
+        best, places, other, other_weights = fast.best(tokens, state, memory, count, [2, 5])
     torch.testing.assert_close(other.hidden, following.hidden, rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(other_weights, weights, rtol=0, atol=0, equal_nan=True)
     log_probs = torch.log_softmax(logits, -1)
@@ -124,7 +124,7 @@ def test_the_best_pieces_of_a_step(monkeypatch, count, block):
 
 def test_what_compiled_code_may_not_read_goes_another_way():
     model = _model(embedding_size=32, encoder_size=16, decoder_size=64)
-    fast, never = PreparedModel(model, torch.bfloat16), torch.tensor([2])
+    fast, never = PreparedModel(model, torch.bfloat16), [2]
     if fast.compiled is None:
         pytest.skip("no matrix unit (AMX) on this machine, or no compiled kernels")
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_what_compiled_code_may_not_read_goes_another_way():
         assert fast.best(tokens[:5], state.select(torch.arange(5)), memory, 3, never) is None
         for piece in (-1, 11):
             with pytest.raises(IndexError, match="of 11"):
-                fast.best(tokens, state, memory, 3, torch.tensor([2, piece]))
+                fast.best(tokens, state, memory, 3, [2, piece])
 
 
 @pytest.mark.parametrize("options", [{}, {"min_length": 4}, {"no_repeat_ngram": 2}, {"max_length": 5}], ids=str)

@@ -48,7 +48,14 @@ def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Ten
     teeth = _teeth(vocabulary)
     if log_probs.numel() < SMALL or not teeth:
         best, place = (log_probs + live[:, :, None]).flatten(1).topk(count, -1)
-        return best, torch.div(place, vocabulary, rounding_mode="floor"), place % vocabulary
+    else:
+        best, place = _by_combs(log_probs, live, count, teeth)
+    return best, torch.div(place, vocabulary, rounding_mode="floor"), place % vocabulary
+
+
+def _by_combs(log_probs: Tensor, live: Tensor, count: int, teeth: int) -> tuple[Tensor, Tensor]:
+    """As `best_continuations`, with places (M, count) in the K V continuations."""
+    sentences, width, vocabulary = log_probs.shape
     combs = vocabulary // teeth
     largest = log_probs.view(-1, teeth, combs).amax(1).view(sentences, width, combs)
     chosen = (largest + live[:, :, None]).flatten(1).topk(min(count, width * combs), -1, sorted=False)[1]  # (M, c)
@@ -57,9 +64,8 @@ def best_continuations(log_probs: Tensor, live: Tensor, count: int) -> tuple[Ten
     places = first[:, :, None] + torch.arange(0, vocabulary, combs, device=first.device)  # (M, c, teeth)
     totals = log_probs.view(sentences, -1).gather(1, places.flatten(1)).view(places.shape)
     totals = totals + live.gather(1, slots)[:, :, None]
-    best, at = totals.flatten(1).topk(count, -1)
-    place = places.flatten(1).gather(1, at)
-    return best, torch.div(place, vocabulary, rounding_mode="floor"), place % vocabulary
+    best, place = totals.flatten(1).topk(count, -1)
+    return best, places.flatten(1).gather(1, place)
 
 
 def best_of_each(best: Tensor, pieces: Tensor, live: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ before its nonlinearity, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from seq2seq.nn.decoder import Decoder, DecoderState, Memory
 from seq2seq.nn.embedding import embedding_scale
 from seq2seq.nn.functional import tanh_
 from seq2seq.nn.gru import GRULayer, compiled_step, state_weight
-from seq2seq.nn.kernels import DecoderStep, Kernel, usable
+from seq2seq.nn.kernels import TILES, DecoderStep, Kernel, usable
 from seq2seq.nn.product import Product
 from seq2seq.nn.translator import TranslationModel
 
@@ -181,7 +182,7 @@ class PreparedModel:
         return self.output(read), DecoderState(hidden, torch.stack(upper, 1) if upper else state.upper), weights
 
     def best(
-        self, tokens: Tensor, state: DecoderState, memory: Memory, count: int, never: Tensor
+        self, tokens: Tensor, state: DecoderState, memory: Memory, count: int, never: Sequence[int]
     ) -> tuple[Tensor, Tensor, DecoderState, Tensor] | None:
         """The best pieces after a step, without the other logits; None where compiled code does not find them.
 
@@ -190,7 +191,7 @@ class PreparedModel:
             state: Of the rows.
             memory: Of the B sentences.
             count: How many, for each row; V at most are found.
-            never: (n,) pieces that are not to be found, though they have their share of the probability.
+            never: Pieces that are not to be found, though they have their share of the probability.
 
         Returns:
             Log probabilities (rows, c), best first, the pieces (rows, c), next state, attention weights (rows, S).
@@ -202,13 +203,16 @@ class PreparedModel:
             return None
         rows, vocabulary = len(tokens), self.compiled["vocabulary"]
         best = state.hidden.new_empty(rows, min(count, vocabulary))
-        places, block = torch.empty(best.shape, dtype=torch.int64), max(NEAR_LOGITS // vocabulary // 32 * 32, 32)
+        places, block = (
+            torch.empty(best.shape, dtype=torch.int64),
+            max(NEAR_LOGITS // vocabulary // TILES * TILES, TILES),
+        )
         logits = best.new_empty(min(block, rows), vocabulary)
-        if len(never) and not 0 <= int(never.min()) <= int(never.max()) < vocabulary:
-            raise IndexError(f"pieces {never.tolist()}, of {vocabulary}")
+        if not all(0 <= piece < vocabulary for piece in never):
+            raise IndexError(f"pieces {list(never)}, of {vocabulary}")
         following, weights = self._compiled_step(
-            self.compiled, tokens, state, memory, count=best.shape[1], block=block, bans=len(never), banned=never,
-            logits=logits, best=best, places=places,
+            self.compiled, tokens, state, memory, count=best.shape[1], block=block, bans=len(never),
+            banned=torch.tensor(never, dtype=torch.int64), logits=logits, best=best, places=places,
         )  # fmt: skip
         return best, places, following, weights
 

@@ -72,7 +72,6 @@ class _Decoding:
         self.history = self.tokens.new_zeros(count, hypotheses, 0) if rules.config.no_repeat_ngram else None
         self.trace = Trace(count, with_attention)
         self.weights: Tensor | None = None
-        self.never = torch.tensor(rules.never, dtype=torch.int64, device=self.device)
 
     def next_log_probs(self, t: int) -> Tensor:
         """Log probabilities (M, K, V) of piece t, minus infinity where the rules forbid it."""
@@ -93,7 +92,9 @@ class _Decoding:
             Log probabilities (M, count), best first, slots of the hypotheses and pieces (M, count).
         """
         so_far, best = torch.from_numpy(live).to(self.device), getattr(self.model, "best", None)
-        found = best(self.tokens, self.state, self.memory, count, self.never) if best and self.rules.usual(t) else None
+        found = None
+        if best and self.rules.usual(t):
+            found = best(self.tokens, self.state, self.memory, count, self.rules.never)
         if found is None:
             parts = best_continuations(self.next_log_probs(t), so_far, count)
         else:

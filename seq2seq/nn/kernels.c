@@ -234,14 +234,10 @@ INLINE void finish_row(const Rows *p, int64_t row) {
 /* `out` may be `x`. */
 INLINE void log_softmax_row(const Rows *p, int64_t row) {
     const float *x = (const float *)p->x + row * p->stride;
-    float *out = (float *)p->out + row * p->columns, most = -INFINITY, total = 0.0f;
-#pragma omp simd reduction(max : most)
-    for (int64_t j = 0; j < p->columns; j++) most = x[j] > most ? x[j] : most;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < p->columns; j++) total += exponential(x[j] - most);
-    const float log_sum = most + logf(total);
+    float *out = (float *)p->out + row * p->columns;
+    const float normaliser = log_sum(x, p->columns);
 #pragma GCC ivdep
-    for (int64_t j = 0; j < p->columns; j++) out[j] = x[j] - log_sum;
+    for (int64_t j = 0; j < p->columns; j++) out[j] = x[j] - normaliser;
 }
 
 enum { BLOCK = 64 };

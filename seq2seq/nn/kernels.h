@@ -3,6 +3,7 @@
 #ifndef SEQ2SEQ_KERNELS_H
 #define SEQ2SEQ_KERNELS_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -160,6 +161,16 @@ INLINE float exponential(float x) {
 INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
 INLINE float hyperbolic_tangent(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+/* log sum_j e^(x_j) */
+INLINE float log_sum(const float *x, int64_t size) {
+    float most = -INFINITY, total = 0.0f;
+#pragma omp simd reduction(max : most)
+    for (int64_t j = 0; j < size; j++) most = x[j] > most ? x[j] : most;
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < size; j++) total += exponential(x[j] - most);
+    return most + logf(total);
+}
 
 /* Rows, or units of work, first .. last of step t. */
 void attend_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last);

@@ -31,8 +31,8 @@ FUNCTIONS = (
     *("tile_pack", "tile_product", "decoder_step", "largest"),
 )
 
-# Inputs of a product on tiles are a multiple of it
-TILE_INPUTS = 32
+# Rows and outputs of a product on tiles are taken by so many; inputs must be a multiple of it
+TILES = 32
 
 # Numbers of a step below which a second thread costs more than it gains
 THREADED = 4096
@@ -171,18 +171,16 @@ def without() -> Iterator[None]:
         _state.off = before
 
 
+def _here(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not getattr(_state, "off", False) and _load()[0] is not None
+
+
 def usable(states: Tensor, dtype: torch.dtype) -> bool:
     """Whether there are kernels for states of this type, on this device, and products of type `dtype`.
 
     That the other tensors are of these types too is for the caller to see.
     """
-    return (
-        states.device.type == "cpu"
-        and states.dtype == torch.float32
-        and dtype in (torch.float32, torch.bfloat16)
-        and not getattr(_state, "off", False)
-        and _load()[0] is not None
-    )
+    return states.dtype == torch.float32 and dtype in (torch.float32, torch.bfloat16) and _here(states)
 
 
 @functools.lru_cache(maxsize=1)
@@ -197,15 +195,8 @@ def has_tiles() -> bool:
 
 def tiles_usable(weight: Tensor) -> bool:
     """Whether products with this matrix (D, I, O) can run on the processor's matrix unit: it must be bfloat16."""
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
-        and weight.shape[1] % TILE_INPUTS == 0
-        and 1 in weight.stride()[1:]
-        and not getattr(_state, "off", False)
-        and _load()[0] is not None
-        and has_tiles()
-    )
+    fits = weight.dtype == torch.bfloat16 and weight.shape[1] % TILES == 0 and 1 in weight.stride()[1:]
+    return fits and _here(weight) and has_tiles()
 
 
 class Kernel:
@@ -218,7 +209,7 @@ class Kernel:
             function: Its name in C.
             arguments: Type of the structure.
             numbers: How many a step computes: few of them are not worth a second thread.
-            fields: Numbers, and contiguous tensors (for some, kernels.c has a stride); a name left out is null.
+            fields: Numbers, and contiguous tensors (for some, kernels.h has a stride); a name left out is null.
         """
         self._function = getattr(_load()[0], function)
         self._kept = [value for value in fields.values() if isinstance(value, Tensor)]

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from seq2seq.nn.kernels import Kernel, Rows, TileProduct, tiles_usable, usable
+from seq2seq.nn.kernels import TILES, Kernel, Rows, TileProduct, tiles_usable, usable
 
 LEVELS = 127
 
@@ -25,9 +25,14 @@ LEVELS = 127
 class _Tiles:
     """A bfloat16 matrix (D, I, O) arranged for the processor's matrix unit, if `tiles_usable` says that it can be."""
 
+    @classmethod
+    def of(cls, weight: Tensor, given: torch.dtype) -> _Tiles | None:
+        """Of a matrix (D, I, O) that was `given` in another type; None where there are no tiles for either."""
+        return cls(weight) if given == torch.float32 and tiles_usable(weight) else None
+
     def __init__(self, weight: Tensor) -> None:
         count, inputs, outputs = weight.shape
-        self.packed = weight.new_empty(count * math.ceil(outputs / 32) * 32 * inputs)
+        self.packed = weight.new_empty(count * math.ceil(outputs / TILES) * TILES * inputs)
         strides = zip(("weight_product", "weight_input", "weight_output"), weight.stride(), strict=True)
         self.outputs, self._fields = outputs, dict(count=count, inputs=inputs, outputs=outputs, packed=self.packed)
         Kernel("tile_pack", TileProduct, weight.numel(), **self._fields, **dict(strides), weight=weight)(0)
@@ -105,9 +110,8 @@ class Product:
         self.tiles: _Tiles | None = None
         if dtype != torch.int8:
             prepared = weight.to(dtype, copy=True).t()  # (I, O)
-            if weight.dtype == torch.float32 and tiles_usable(prepared[None]):
-                self.tiles = _Tiles(prepared[None])
-            else:
+            self.tiles = _Tiles.of(prepared[None], weight.dtype)
+            if self.tiles is None:
                 self.weight = prepared
             return
         quantised, steps = _quantise_rows(weight)
@@ -138,9 +142,8 @@ class StackedProduct:
         self.tiles: _Tiles | None = None
         if dtype != torch.int8:
             prepared = weight.to(dtype).transpose(1, 2)  # (D, I, O)
-            if weight.dtype == torch.float32 and tiles_usable(prepared):
-                self.tiles = _Tiles(prepared)
-            else:
+            self.tiles = _Tiles.of(prepared, weight.dtype)
+            if self.tiles is None:
                 self.weight = prepared.contiguous()
             return
         quantised, steps = _quantise_rows(weight.flatten(0, 1))

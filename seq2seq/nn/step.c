@@ -7,7 +7,6 @@
 
 #include "kernels.h"
 
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -37,14 +36,9 @@ FOR_EACH_PROCESSOR void tanh_rows(float *x, int64_t columns, int64_t first, int6
 
 /* The log of each row's normaliser; then what is banned goes, for it has its share of the probability all the same. */
 FOR_EACH_PROCESSOR void normalise_rows(const DecoderStep *p, float *normaliser, int64_t first, int64_t last) {
-    const int64_t size = p->vocabulary;
     for (int64_t row = first; row < last; row++) {
-        float *logits = p->logits + row * size, most = -INFINITY, total = 0.0f;
-#pragma omp simd reduction(max : most)
-        for (int64_t j = 0; j < size; j++) most = logits[j] > most ? logits[j] : most;
-#pragma omp simd reduction(+ : total)
-        for (int64_t j = 0; j < size; j++) total += exponential(logits[j] - most);
-        normaliser[row] = most + logf(total);
+        float *logits = p->logits + row * p->vocabulary;
+        normaliser[row] = log_sum(logits, p->vocabulary);
         for (int64_t i = 0; i < p->bans; i++) logits[p->banned[i]] = -INFINITY;
     }
 }

@@ -87,27 +87,18 @@ FOR_TILES static void block(
     const int64_t both = rows > TILE, upper = both ? TILE : rows;
     _tile_zero(0);
     _tile_zero(1);
-    if (both) {
-        _tile_zero(2);
-        _tile_zero(3);
-        for (int64_t i = 0; i < p->inputs; i += DEPTH, packed += DEPTH * WIDTH) {
-            _tile_loadd(6, packed, 64);
-            _tile_loadd(4, x + i, 2 * stride);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, packed + DEPTH * TILE, 64);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, lower + i, 2 * stride);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    } else {
-        for (int64_t i = 0; i < p->inputs; i += DEPTH, packed += DEPTH * WIDTH) {
-            _tile_loadd(6, packed, 64);
-            _tile_loadd(4, x + i, 2 * stride);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, packed + DEPTH * TILE, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t i = 0; i < p->inputs; i += DEPTH, packed += DEPTH * WIDTH) {
+        _tile_loadd(6, packed, 64);
+        _tile_loadd(4, x + i, 2 * stride);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, packed + DEPTH * TILE, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if (!both) continue;
+        _tile_loadd(5, lower + i, 2 * stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, sums[0], 64);
     _tile_stored(1, sums[1], 64);
