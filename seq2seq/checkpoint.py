@@ -116,6 +116,15 @@ def save_weights(directory: Path, tensors: dict[str, Tensor], metrics: dict[str,
     write_atomically(directory / "README.md", card.encode())
 
 
+def read_metrics(directory: Path) -> dict[str, Any]:
+    """The scores of the weights.
+
+    Raises:
+        ModelDirectoryError: There are none, or they are damaged.
+    """
+    return _read_json(directory / "metrics.json")
+
+
 def _note_weights(directory: Path, config: dict[str, Any], digests: list[str]) -> None:
     checksums = {**config.get("sha256", {}), WEIGHTS: digests}
     write_atomically(directory / "config.json", _json({**config, "sha256": checksums}))

@@ -127,8 +127,23 @@ def test_equal_translations_make_one_pair():
     found = [[SimpleNamespace(text=text) for text in texts] for texts in (["x", "x", "", "y"], ["x"])]
     model = SimpleNamespace(translate_stream=lambda texts, **options: (found[int(text)] for text in texts))
     corpus, counts = datasets.Dataset.from_dict({"source": ["0", "1"], "target": ["a", "b"]}), {"forward": 0}
-    made = list(diversify._all_pairs(corpus, {"forward": model}, SearchConfig(n_best=4), counts))
+    arguments = diversify.DiversifyArguments(search=SearchConfig(n_best=4))
+    made = list(diversify._all_pairs(corpus, {"forward": model}, arguments, counts))
     assert made[2:] == [("0", "x"), ("0", "y"), ("1", "x")] and counts == {"forward": 3}
+
+
+def test_the_best_translation_and_the_closest(raw, tmp_path, capsys):
+    texts = ["a dog runs", "a black dog runs fast", "the black dog runs"], ["yes", "no"], ["", "one"]
+    found = [[SimpleNamespace(text=text) for text in of_one] for of_one in texts]
+    model = SimpleNamespace(translate_stream=lambda texts, **options: (found[int(text)] for text in texts))
+    given = ["the black dog runs home", "yes", "another"]
+    corpus, counts = datasets.Dataset.from_dict({"source": ["0", "1", "2"], "target": given}), {"forward": 0}
+    arguments = diversify.DiversifyArguments(source="fr", target="en", closest=True, search=SearchConfig(n_best=3))
+    made = list(diversify._all_pairs(corpus, {"forward": model}, arguments, counts))
+    # where the best one is the closest, or the only one, there is no second
+    assert made[3:] == [("0", "a dog runs"), ("0", "the black dog runs"), ("1", "yes"), ("2", "one")]
+    assert run(raw, tmp_path / "more", "--forward", "m", "--closest") == 2
+    assert "--closest chooses among several translations: give --n-best" in capsys.readouterr().err
 
 
 def test_a_model_of_both_directions(raw, tmp_path, tiny_model):

@@ -15,7 +15,9 @@ from seq2seq.checkpoint import load_model, read_tensors
 from seq2seq.inference.loading import load_classifier
 from seq2seq.nn.ngrams import UNTOLD
 from seq2seq.text.labels import LabelledBatch
+from seq2seq.training.interrupt import Interrupted
 from seq2seq.training.logistic import mixture
+from seq2seq.training.trainer import Trainer
 
 FAST = [*SMALL, "--max-steps", "6", "--max-epochs", "0"]
 
@@ -114,6 +116,73 @@ def test_validation_goes_by_ngrams_that_have_not_seen_its_texts(tmp_path):
     )
     scores = json.loads((tmp_path / "m" / "metrics.json").read_text())["valid"]
     assert scores["accuracy"] < 75
+
+
+ONCE = ["--max-steps", "0", "--max-epochs", "2", "--min-steps", "0"]
+
+
+def test_texts_held_out_are_learned_from_once_the_best_model_is_known(data, tmp_path, capsys):
+    """The same as a training on all texts, but for the mixture and the scores, which are those of before."""
+    assert train(data, tmp_path / "t", "--max-steps", "1", "--no-refit") == 0
+    options = [*ONCE, "--tokenizer", str(tmp_path / "t" / "tokenizer.model"), "--validate-every", "99"]
+    assert train(data, tmp_path / "first", *options, "--no-refit") == 0
+    assert "learned from, too" not in capsys.readouterr().out
+    assert train(data, tmp_path / "m", *options) == 0
+    assert "the texts held out are learned from, too: a new model" in capsys.readouterr().out
+    assert train(data, tmp_path / "all", *options, "--valid-share", "0") == 0
+    first, refit, whole = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("first", "m", "all"))
+    assert refit["valid"] == first["valid"] and refit["refit"] and refit["minutes"] >= first["minutes"]
+    assert refit["step"] == whole["step"] > first["step"] and refit["epoch"] == 2
+    assert "had not learned from these texts; this one has" in (tmp_path / "m" / "README.md").read_text()
+    tensors = {name: load_model(tmp_path / name).tensors for name in ("first", "m", "all")}
+    assert tensors["m"].keys() == tensors["all"].keys()
+    learned = [name for name in tensors["m"] if not name.startswith("ngrams.")]
+    assert all(torch.equal(tensors["m"][name], tensors["all"][name]) for name in learned)
+    assert torch.equal(tensors["m"]["ngrams.mixture"], tensors["first"]["ngrams.mixture"])
+    assert not torch.equal(tensors["all"]["ngrams.mixture"], tensors["first"]["ngrams.mixture"])
+    # log and checkpoints are those of the first training, from whose end a longer one goes on
+    logs = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("first", "m")]
+    assert logs[0] == logs[1]
+    capsys.readouterr()
+    assert train(data, tmp_path / "m", *options, "--resume", "--max-epochs", "3") == 0
+    assert f"going on from step {first['step']}" in capsys.readouterr().out
+    steps = [json.loads(line)["step"] for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_all_texts_are_learned_from_for_as_long_as_the_best_model(data, tmp_path):
+    """That of the first of two epochs, as nothing is learned."""
+    assert train(data, tmp_path / "m", *ONCE, "--learning-rate", "1e-12") == 0
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_text())
+    assert metrics["refit"] and metrics["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "options", [["--schedule", "plateau"], ["--train-share", "0.5"], ["--max-minutes", "0.005", "--max-steps", "99999"]]
+)
+def test_where_texts_held_out_stay_so(data, tmp_path, options):
+    assert train(data, tmp_path / "m", *options) == 0
+    assert "refit" not in json.loads((tmp_path / "m" / "metrics.json").read_text())
+
+
+def test_a_stop_while_all_texts_are_learned_from(data, tmp_path, monkeypatch, capsys):
+    """The best model is there; the same command with --resume ends as if nothing had been."""
+    assert train(data, tmp_path / "a", *ONCE) == 0
+    run = Trainer.run
+
+    def stopped(trainer, until=0):
+        if until:
+            raise Interrupted(15)
+        return run(trainer, until)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", stopped)
+        assert train(data, tmp_path / "b", *ONCE) == 128 + 15
+    assert f"the best model of before is in {tmp_path / 'b'}" in capsys.readouterr().out
+    assert "refit" not in json.loads((tmp_path / "b" / "metrics.json").read_text())
+    assert train(data, tmp_path / "b", *ONCE, "--resume") == 0
+    whole, resumed = load_model(tmp_path / "a").tensors, load_model(tmp_path / "b").tensors
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_no_text_is_held_out(data, tmp_path, capsys):

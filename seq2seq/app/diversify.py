@@ -3,7 +3,9 @@
     D  ->  D  +  {(x, forward(x))}  +  {(backward(y), y)}      for the pairs (x, y) of D
 
 (Data diversification, Nguyen et al. 2020, arXiv:1911.01986.) With `--n-best` a text gets several translations, the best
-found or, with `--sample`, as many draws (Edunov et al. 2018, arXiv:1808.09381, for back-translation).
+found or, with `--sample`, as many draws (Edunov et al. 2018, arXiv:1808.09381, for back-translation). With `--closest`
+two of these are kept: the best and that with most of the given translation's n-grams, which is nearly as easy to learn
+as the former and nearly as right as the given one (sequence-level interpolation, Kim & Rush 2016, arXiv:1606.07947).
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ class DiversifyArguments(CorpusArguments):
     """Model that translates the sources; several times: an ensemble."""
     backward: Models = ()
     """Model of the other direction, which translates the targets; several times: an ensemble."""
+    closest: bool = False
+    """Of the `n_best` translations keep two: the first, and that which is closest to the given one by sentence BLEU."""
     search: SearchConfig = field(default_factory=SearchConfig)
     run: DeviceArguments = field(default_factory=lambda: DeviceArguments(precision="auto"))
 
@@ -52,17 +56,21 @@ def diversify(arguments: DiversifyArguments, command: list[str]) -> None:
     from seq2seq.inference.rules import check_search
 
     check_search(arguments.search)
+    if arguments.closest and arguments.search.n_best < 2:
+        raise ConfigError("--closest chooses among several translations: give --n-best 2 or more, such as 10")
     folder = CorpusFolder(arguments, REPORT)
     models = {name: _translator(name, arguments) for name in ("forward", "backward") if getattr(arguments, name)}
     corpus, _ = folder.begin()
     counts = {"given": len(corpus), **dict.fromkeys(models, 0)}
-    pairs = _all_pairs(corpus, models, arguments.search, counts)
-    total = len(corpus) * (1 + arguments.search.n_best * len(models))
+    pairs = _all_pairs(corpus, models, arguments, counts)
+    each = 2 if arguments.closest else arguments.search.n_best
+    total = len(corpus) * (1 + each * len(models))
     folder.write(arguments.train_split, progress(pairs, arguments.output, total, " pairs"))
     report = {
         "pairs": counts,
         "forward": list(arguments.forward),
         "backward": list(arguments.backward),
+        "closest": arguments.closest,
         "search": asdict(arguments.search),
         "command": command,
     }
@@ -93,20 +101,26 @@ def _translator(name: str, arguments: DiversifyArguments) -> Translator:
 
 
 def _all_pairs(
-    corpus: datasets.Dataset, models: Mapping[str, Translator], search: SearchConfig, counts: dict[str, int]
+    corpus: datasets.Dataset, models: Mapping[str, Translator], arguments: DiversifyArguments, counts: dict[str, int]
 ) -> Iterator[tuple[str, str]]:
     """The pairs of the corpus, then those of each model, one for each of a text's translations that says something.
 
     Two translations of a text that are equal, as where a word can be cut into pieces in several ways, make one pair.
     """
+    from seq2seq.inference.risk import sentence_bleu
     from seq2seq.text.corpus import pairs_of
 
     yield from pairs_of(corpus)
     for name, translator in models.items():
         side = 0 if name == "forward" else 1
         texts = (pair[side] for pair in pairs_of(corpus))
-        found = translator.translate_stream(texts, **asdict(search))
+        found = translator.translate_stream(texts, **asdict(arguments.search))
+        language = arguments.target if name == "forward" else arguments.source
         for pair, translations in zip(pairs_of(corpus), found, strict=True):
-            for text in dict.fromkeys(translation.text for translation in translations if translation.text):
+            kept = list(dict.fromkeys(translation.text for translation in translations if translation.text))
+            if arguments.closest and kept:
+                given = pair[1 - side]
+                kept = list(dict.fromkeys((kept[0], max(kept, key=lambda text: sentence_bleu(text, given, language)))))
+            for text in kept:
                 counts[name] += 1
                 yield (pair[0], text) if name == "forward" else (text, pair[1])

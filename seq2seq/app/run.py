@@ -11,7 +11,7 @@ import math
 import os
 import reprlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,6 +119,7 @@ class Run(NamedTuple):
         described: dict[str, Any],
         tokenizers: tuple[Tokenizer, Tokenizer],
         layers: LayerRates | None = None,
+        refit: Callable[[], tuple[nn.Module, Task]] | None = None,
     ) -> None:
         """Runs the loop, and leaves a model directory.
 
@@ -128,6 +129,7 @@ class Run(NamedTuple):
             described: What config.json says beside the options.
             tokenizers: Of source and target; the same one twice where there is one.
             layers: Learning rates by layer.
+            refit: If given, a new model and what it learns from, for as much of the schedule as the best one has had.
 
         Raises:
             Interrupted: A signal stopped the run, whose state is saved.
@@ -136,10 +138,7 @@ class Run(NamedTuple):
         training, directory = self.config.training, self.directory
         try:
             with self._prepared(described, tokenizers, sum(p.numel() for p in model.parameters())):
-                about = {"seed": training.seed, "command": self.command}
-                about["environment"] = environment(self.device, self.precision)
-                options = self.config.optimization
-                trainer = Trainer(model, task, options, training, self.precision, say, layers, about, self.world)
+                trainer = self._trainer(model, task, training, layers)
                 if self.resumed is not None and trainer.resume():
                     say(f"going on from step {trainer.progress.step} of {directory}")
                 try:
@@ -147,6 +146,8 @@ class Run(NamedTuple):
                 except Interrupted:
                     say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {self.again}")
                     raise
+                if refit is not None:
+                    self._refit(trainer, *refit(), layers)
         except OSError as error:
             told = self._unwritten(error)
             if told is None:
@@ -159,6 +160,39 @@ class Run(NamedTuple):
             f"done: {progress.step} steps in {progress.seconds / 60:.1f} minutes; {found}the model is in {directory}"
             + (f"; {progress.skipped} steps skipped, their loss or gradient was not finite" if progress.skipped else "")
         )
+
+    def _trainer(
+        self, model: nn.Module, task: Task, training: RunConfig, layers: LayerRates | None, recorded: bool = True
+    ) -> Trainer:
+        about = {"seed": training.seed, "command": self.command}
+        about["environment"] = environment(self.device, self.precision)
+        options = self.config.optimization
+        return Trainer(model, task, options, training, self.precision, say, layers, about, self.world, recorded)
+
+    def _refit(self, first: Trainer, model: nn.Module, task: Task, layers: LayerRates | None) -> None:
+        """Replaces the best model of a training by one that learns from more, for as much of the schedule as it did.
+
+        Nothing measures that one, and no checkpoint is written: the run goes on from where the first training ended.
+        """
+        training, done = self.config.training, first.progress
+        epoch = len(first.task.order(0)), len(task.order(0))
+        steps = [-(-batches // self.config.optimization.accumulate) for batches in epoch]
+        until = max(round(done.best_step * steps[1] / steps[0]), 1)
+        if 0 < training.max_minutes * 60 < done.seconds * (1 + until / done.step):
+            say("no time is left to train on the texts held out as well (--max-minutes)")
+            return
+        training = dataclasses.replace(
+            training, max_minutes=0.0, patience=0, validate_every=until,
+            max_steps=-(-training.max_steps * steps[1] // steps[0]),
+        )  # fmt: skip
+        say(f"the texts held out are learned from, too: a new model, {until} steps")
+        second = self._trainer(model, task, training, layers, recorded=False)
+        second.progress.seconds = done.seconds
+        try:
+            done.seconds = second.run(until).seconds
+        except Interrupted:
+            say(f"stopped; the best model of before is in {self.directory}. To do this once more:\n  {self.again}")
+            raise
 
     @contextlib.contextmanager
     def _prepared(

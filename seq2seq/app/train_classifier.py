@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -86,6 +88,10 @@ class Examples(NamedTuple):
     labels: list[str]
     several: bool
 
+    def whole(self) -> Examples:
+        """The same with all of those texts to train on, and none to validate."""
+        return self._replace(train=self.train.joined(self.valid), valid=self.valid.first(0), held_out=False, other=None)
+
 
 class ClassificationTask:
     """Classification as the trainer sees it."""
@@ -97,6 +103,8 @@ class ClassificationTask:
     ) -> None:
         self.config, self.examples, self.device, self.world = config, examples, device, world
         self.directory = Path(config.training.output)
+        self.measured: dict[str, Any] = {}
+        """What the model's metrics say in the place of scores of its own, where it has none."""
         self.judge: NgramLayer | None = None
         """What validation has in the place of the model's n-grams, where these know the validation texts."""
 
@@ -164,6 +172,7 @@ class ClassificationTask:
 
     def save(self, tensors: dict[str, Tensor], metrics: dict[str, Any]) -> None:
         """Replaces the model in the output directory."""
+        metrics = metrics | self.measured
         card = model_card(checkpoint.read_config(self.directory), metrics, self.directory.name)
         checkpoint.save_weights(self.directory, tensors, metrics, card)
 
@@ -214,7 +223,36 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
         "words": WORDS if model.ngrams is not None else 0,
     }
-    run.train(model, task, described, (tokenizer, tokenizer), layers)
+    again = functools.partial(_again, run, examples, tokenizer, start, model.ngrams)
+    # where validation lowers the rate there is no schedule to go by without it
+    repeatable = config.training.refit and config.data.train_share == 1 and optimization.schedule != "plateau"
+    run.train(
+        model, task, described, (tokenizer, tokenizer), layers, again if examples.held_out and repeatable else None
+    )
+
+
+def _again(
+    run: Run, examples: Examples, tokenizer: Tokenizer, start: Start | None, ngrams: NgramLayer | None
+) -> tuple[ClassificationModel, ClassificationTask]:
+    """A new model, with the n-grams and the mixture of the best one that validation has found, and all texts to learn.
+
+    So nothing that was given is lost to validation, whose scores stay those of the model that did not know its texts.
+    """
+    assert isinstance(run.config, TrainClassifierConfig)
+    task = ClassificationTask(run.config, examples.whole(), run.device, run.world)
+    model = build_classifier(run.config, task.examples, tokenizer, start)
+    model.ngrams = copy.deepcopy(ngrams)
+    mixture, task.measured = run.world.lead(lambda: _found(run.directory))
+    if model.ngrams is not None:
+        model.ngrams.mixture.copy_(torch.tensor(mixture))
+    return model.to(run.device), task
+
+
+def _found(directory: Path) -> tuple[list[float], dict[str, Any]]:
+    """The mixture of the model in a directory, and what its metrics say of validation."""
+    tensors = checkpoint.load_model(directory).tensors
+    metrics = checkpoint.read_metrics(directory)
+    return tensors.get("ngrams.mixture", torch.zeros(0)).tolist(), {"valid": metrics["valid"], "refit": True}
 
 
 def _ngram_layers(

@@ -38,6 +38,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
         f"{metrics.get('step', 0):,} steps, seed {options.get('seed', 1)}.",
         "| validation | |\n| --- | --- |\n" + "\n".join(rows) if rows else "No text was held out to validate it on.",
     ]
+    if metrics.get("refit"):
+        parts.append("The scores are those of a model that had not learned from these texts; this one has.")
     if translates:
         known = "\n".join(f"- {_SHOWN[metric]}: `{signature}`" for metric, signature in told.items())
         one = f" from {config['source']} to {config['target']} alone" if len(directions(config)) > 1 else ""

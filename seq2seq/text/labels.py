@@ -212,6 +212,19 @@ class LabelledData(BatchSource[LabelledBatch]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def first(self, count: int) -> LabelledData:
+        """The first `count` of these texts."""
+        return self._of(self._rows[:count], self.labels[:count])
+
+    def joined(self, other: LabelledData) -> LabelledData:
+        """These texts and others of the same corpus, in its order."""
+        rows = np.concatenate((self._rows, other._rows))
+        order = np.argsort(rows)
+        return self._of(rows[order], np.concatenate((self.labels, other.labels))[order])
+
+    def _of(self, rows: np.ndarray, labels: np.ndarray) -> LabelledData:
+        return LabelledData(self._corpus.with_format(None), labels, rows, self.tokenizer, self.limits)
+
     def fetch(self, indices: np.ndarray) -> LabelledBatch:
         """The batch of these examples, from stored ids."""
         column = self._tokens[self._rows[indices]]["target"]

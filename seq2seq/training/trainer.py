@@ -88,8 +88,16 @@ class Trainer:
         layers: LayerRates | None = None,
         about: Mapping[str, Any] | None = None,
         world: World = ALONE,
+        recorded: bool = True,
     ) -> None:
-        """See `seq2seq.app.run`; `about` is what metrics.json says beside the scores."""
+        """See `seq2seq.app.run`.
+
+        Args:
+            about: What metrics.json says beside the scores.
+            recorded: Without, neither log nor checkpoints are written: a training that is done once more if it is
+                stopped.
+        """
+        self.recorded = recorded and world.leads
         self.model, self.task, self.say = model, task, say
         self.world = world
         self.learner = model  # until the run begins
@@ -103,20 +111,23 @@ class Trainer:
         self.stop = Noted()
         self.started = time.perf_counter()
         self.clock = 0.0  # of the run, as all processes saw it last
-        self.total_steps = 0
+        self.total_steps = self.until = 0
         self.batches: str | None = None  # a checksum of the first epoch's
 
     # ---------------------------------------------------------------- the loop
 
-    def run(self) -> Progress:
+    def run(self, until: int = 0) -> Progress:
         """Trains until a limit is reached, and returns where it stands then.
+
+        Args:
+            until: A step to stop at, though the schedule goes by the limits; 0: none.
 
         Raises:
             Interrupted: SIGINT or SIGTERM came; the step was finished and the state saved.
             UserError: The loss stays non-finite.
             SystemExit: The same, in all processes but the first.
         """
-        training, progress = self.training, self.progress
+        training, progress, self.until = self.training, self.progress, until
         self.started, self.clock = time.perf_counter() - progress.seconds, progress.seconds
         order = self._begin()
         self.model.train()
@@ -154,7 +165,7 @@ class Trainer:
             progress.epoch, progress.position = progress.epoch + 1, 0
             order = self.task.order(progress.epoch)
         self.batches = checksum
-        if self.training.tensorboard and self.world.leads:
+        if self.training.tensorboard and self.recorded:
             self.log.open_board(progress.step)
         if progress.step == 0:
             self.save_state()
@@ -267,6 +278,7 @@ class Trainer:
         progress.seconds = self._seconds()
         return (
             0 < training.max_steps <= progress.step
+            or 0 < self.until <= progress.step
             or 0 < training.max_epochs <= progress.epoch
             or 0 < training.max_minutes * 60 <= progress.seconds
             or 0 < training.patience <= progress.bad_validations
@@ -326,7 +338,7 @@ class Trainer:
 
     def save_state(self) -> None:
         """Writes a checkpoint from which `resume` goes on; the first process does."""
-        if not self.world.leads:
+        if not self.recorded:
             return
         self.progress.log_bytes = self.log.size()
         self.progress.seconds = self._seconds()
@@ -411,7 +423,7 @@ class Trainer:
     def _write(self, values: dict[str, Any]) -> None:
         progress = self.progress
         place = {"step": progress.step, "epoch": progress.epoch, "seconds": round(progress.seconds, 2)}
-        if self.world.leads:
+        if self.recorded:
             self.log.write({**place, **values})
 
     def _bar(self) -> tqdm:
