@@ -279,6 +279,8 @@ class SearchConfig:
     """Least pieces in a translation."""
     max_length: int = 0
     """Most pieces in a translation; 0: twice the source's pieces plus 20."""
+    mbr: bool = False
+    """Of the hypotheses found take that which the others agree with most (minimum Bayes risk), not the likeliest."""
     no_repeat_ngram: int = 0
     """No n-gram of this many pieces occurs twice; 0 turns it off."""
     sample: bool = False

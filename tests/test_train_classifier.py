@@ -177,7 +177,8 @@ def test_a_stop_while_all_texts_are_learned_from(data, tmp_path, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", stopped)
-        assert train(data, tmp_path / "b", *ONCE) == 128 + 15
+        with pytest.raises(Interrupted):
+            train(data, tmp_path / "b", *ONCE)
     assert f"the best model of before is in {tmp_path / 'b'}" in capsys.readouterr().out
     assert "refit" not in json.loads((tmp_path / "b" / "metrics.json").read_text())
     assert train(data, tmp_path / "b", *ONCE, "--resume") == 0

@@ -140,6 +140,11 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, language: str 
     return _bleu(tokenizer_for(language)[0], lowercase).corpus_score(hypotheses, [references]).score
 
 
+def split_words(text: str, language: str) -> list[str]:
+    """The words of a text, as BLEU counts them."""
+    return _bleu(tokenizer_for(language)[0], False).tokenizer(text).split()
+
+
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Corpus chrF (character 6-grams, beta 2), 0 to 100; arguments and errors as for `bleu`."""
     _check(hypotheses, references)

@@ -34,6 +34,10 @@ def check_search(config: SearchConfig) -> None:
             f"n_best is {config.n_best} but beam_size is {config.beam_size}: "
             f"give beam_size {config.n_best} or more, or n_best {config.beam_size} or less"
         )
+    if config.mbr and (config.sample or config.beam_size < 2):
+        raise ConfigError(
+            "mbr chooses among the hypotheses of a beam: leave out sample, and give beam_size 2 or more, such as 16"
+        )
     if config.max_length and config.min_length > config.max_length:
         raise ConfigError(f"min_length is {config.min_length}, more than max_length, which is {config.max_length}")
     if not config.temperature > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from seq2seq.config import DataConfig, SearchConfig, from_flat
 from seq2seq.errors import ConfigError
+from seq2seq.inference.consensus import by_agreement
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.hub import push_to_hub
 from seq2seq.inference.loading import load_translator, local_directory
@@ -230,6 +232,7 @@ class Translator:
         units = [(n, part) for n, parts in enumerate(sources) for part in range(len(parts))]
         found: dict[_Unit, list[Hypothesis]] = {}
         hypotheses = config.n_best if config.sample else config.beam_size
+        searched = dataclasses.replace(config, n_best=hypotheses) if config.mbr else config
         # a batch of very short sentences would have too many rows for its logits
         least = config.search_tokens * self.target_tokenizer.vocab_size // STEP_LOGITS
         lengths = np.array([max(len(sources[n][part]) + 1, least) for n, part in units], dtype=np.int64)
@@ -238,8 +241,11 @@ class Translator:
             ids = [sources[n][part] for n, part in chosen]
             forced = [given[n] if part == 0 else [] for n, part in chosen]
             streams = [(start + n, part) for n, part in chosen]
-            found.update(zip(chosen, self._search(ids, forced, streams, config, with_attention), strict=True))
+            found.update(zip(chosen, self._search(ids, forced, streams, searched, with_attention), strict=True))
         spelled = self._spell(found)
+        if config.mbr:
+            language, penalty = self.config.get("target", ""), config.length_penalty
+            spelled = {u: by_agreement(best, language, penalty)[: config.n_best] for u, best in spelled.items()}
         return [
             self._join([spelled[n, part] for part in range(len(parts))], parts, config)
             for n, parts in enumerate(sources)
@@ -287,7 +293,7 @@ class Translator:
             score = log_prob / length**config.length_penalty
             attention = _join_attention([h.attention for h, _ in chosen])
             translations.append(Translation(text, score, log_prob, pieces, source_pieces, attention))
-        return translations if config.sample else sorted(translations, key=lambda found: -found.score)
+        return translations if config.sample or config.mbr else sorted(translations, key=lambda found: -found.score)
 
     def score(self, sources: Sequence[str], targets: Sequence[str], *, batch_tokens: int = 4000) -> list[Score]:
         """log p(target | source) of each pair of texts.
