@@ -62,6 +62,24 @@ def test_a_translator_returns_what_its_beam_agrees_on(tiny_model):
     assert model.translate(texts[0], beam_size=6, mbr=True) == chosen[0][0].text
 
 
+def test_a_long_source_is_chosen_part_by_part(tiny_model):
+    """As each part would be on its own; ranks of the whole are ranks of the parts."""
+    model = Translator.from_pretrained(tiny_model, precision="float32")
+    parts = ["the red cat sees a dog.", "a bird sings in the garden."]
+    model.longest_source = max(map(len, model.source_tokenizer.encode(parts)))
+    options = {"beam_size": 5, "n_best": 3, "mbr": True, "max_length": 10}
+    whole = model.translate(" ".join(parts), **options)
+    apart = [model.translate(part, **options) for part in parts]
+    assert whole == [" ".join(texts) for texts in zip(*apart, strict=True)]
+
+
+def test_two_languages_that_are_counted_in_other_units(tiny_model):
+    model = Translator.from_pretrained(tiny_model, precision="float32")
+    model.config = {**model.config, "source": "zh", "options": {**model.config["options"], "both_directions": True}}
+    with pytest.raises(ConfigError, match="two languages are counted in other units"):
+        model.translate(["a"], mbr=True)
+
+
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"sample": True, "beam_size": 4}])
 def test_it_needs_a_beam(tiny_model, options):
     with pytest.raises(ConfigError, match="mbr chooses among the hypotheses of a beam"):

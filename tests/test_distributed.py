@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,11 +147,14 @@ def test_two_processes_learn_what_one_does(small_corpus, tmp_path, capsys):
 
 def test_two_processes_learn_to_classify_what_one_does(tmp_path):
     options = [
-        *("train-classifier", "--data", str(ROOT / "data" / "demo"), "--text-column", "en", "--min-steps", "0"),
+        *("train-classifier", "--data", str(tmp_path / "data"), "--text-column", "en", "--min-steps", "0"),
         *("--embedding-size", "8", "--encoder-size", "8", "--vocab-size", "400", "--precision", "float32"),
         *("--dropout", "0", "--dropout-embedding", "0", "--dropout-pooled", "0"),
         *("--word-dropout", "0", "--max-steps", "8", "--validate-every", "4", "--log-every", "1", "--threads", "1"),
     ]
+    (tmp_path / "data").mkdir()
+    for name in ("train.en", "train.label"):  # without validation texts: some are held out, and learned from in the end
+        shutil.copy(ROOT / "data" / "demo" / name, tmp_path / "data")
     assert main([*options, "--output", str(tmp_path / "one")]) == 0
     job = torchrun(2, "-m", "seq2seq", *options, "--output", str(tmp_path / "two"))
     _, err = job.communicate(timeout=300)
@@ -161,6 +166,12 @@ def test_two_processes_learn_to_classify_what_one_does(tmp_path):
             assert b["loss"] == pytest.approx(a["loss"], abs=1e-4)
         else:
             assert b["valid"] == pytest.approx(a["valid"], abs=0.5)  # a text or two may be at the edge
+    reports = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    assert reports[0]["refit"] == reports[1]["refit"]
+    weights = [read_tensors(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name, tensor in weights[0].items():
+        if not name.startswith("ngrams."):
+            torch.testing.assert_close(weights[1][name], tensor, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from test_classifier import SMALL, toy
 
 from seq2seq.app.cli import main
+from seq2seq.app.train_classifier import ClassificationTask
 from seq2seq.checkpoint import load_model, read_tensors
+from seq2seq.errors import UserError
 from seq2seq.inference.loading import load_classifier
 from seq2seq.nn.ngrams import UNTOLD
 from seq2seq.text.labels import LabelledBatch
@@ -131,9 +135,10 @@ def test_texts_held_out_are_learned_from_once_the_best_model_is_known(data, tmp_
     assert "the texts held out are learned from, too: a new model" in capsys.readouterr().out
     assert train(data, tmp_path / "all", *options, "--valid-share", "0") == 0
     first, refit, whole = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("first", "m", "all"))
-    assert refit["valid"] == first["valid"] and refit["refit"] and refit["minutes"] >= first["minutes"]
+    assert refit["valid"] == first["valid"] and refit["refit"] == {"best_step": first["step"], "steps": refit["step"]}
     assert refit["step"] == whole["step"] > first["step"] and refit["epoch"] == 2
-    assert "had not learned from these texts; this one has" in (tmp_path / "m" / "README.md").read_text()
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "had not learned from these texts; this one has" in card and "240 examples, " in card
     tensors = {name: load_model(tmp_path / name).tensors for name in ("first", "m", "all")}
     assert tensors["m"].keys() == tensors["all"].keys()
     learned = [name for name in tensors["m"] if not name.startswith("ngrams.")]
@@ -165,9 +170,11 @@ def test_where_texts_held_out_stay_so(data, tmp_path, options):
     assert "refit" not in json.loads((tmp_path / "m" / "metrics.json").read_text())
 
 
-def test_a_stop_while_all_texts_are_learned_from(data, tmp_path, monkeypatch, capsys):
-    """The best model is there; the same command with --resume ends as if nothing had been."""
-    assert train(data, tmp_path / "a", *ONCE) == 0
+@pytest.mark.parametrize("started", [False, True])
+def test_a_stop_while_all_texts_are_learned_from(data, tmp_path, monkeypatch, capsys, tiny_model, started):
+    """The best model is there; the same command with --resume ends as if nothing had been, and then has done all."""
+    options = [*ONCE, *(["--encoder", str(tiny_model)] if started else [])]
+    assert train(data, tmp_path / "a", *options) == 0
     run = Trainer.run
 
     def stopped(trainer, until=0):
@@ -178,12 +185,42 @@ def test_a_stop_while_all_texts_are_learned_from(data, tmp_path, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", stopped)
         with pytest.raises(Interrupted):
-            train(data, tmp_path / "b", *ONCE)
-    assert f"the best model of before is in {tmp_path / 'b'}" in capsys.readouterr().out
+            train(data, tmp_path / "b", *options)
+    assert f"there is a model in {tmp_path / 'b'}. To learn from all texts:" in capsys.readouterr().out
     assert "refit" not in json.loads((tmp_path / "b" / "metrics.json").read_text())
-    assert train(data, tmp_path / "b", *ONCE, "--resume") == 0
+    assert train(data, tmp_path / "b", *options, "--resume") == 0
+    assert "the texts held out are learned from" in capsys.readouterr().out
     whole, resumed = load_model(tmp_path / "a").tensors, load_model(tmp_path / "b").tensors
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert train(data, tmp_path / "b", *options, "--resume") == 0
+    assert "the texts held out are learned from" not in capsys.readouterr().out
+
+
+def test_a_signal_in_the_last_validation_and_a_second_training_that_fails(data, tmp_path, monkeypatch, capsys):
+    validate = ClassificationTask.validate
+
+    def noted(task, model):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(task, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "validate", noted)
+        with pytest.raises(Interrupted):
+            train(data, tmp_path / "m", "--max-steps", "5", "--validate-every", "9")
+    out = capsys.readouterr().out
+    assert "To learn from all texts:" in out and "learned from, too" not in out
+    run = Trainer.run
+
+    def failed(trainer, until=0):
+        if until:
+            raise UserError("the loss was not finite")
+        return run(trainer, until)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", failed)
+        assert train(data, tmp_path / "m", "--max-steps", "5", "--validate-every", "9", "--resume") == 0
+    assert "not finite; the model that has not seen the texts held out is kept" in capsys.readouterr().out
+    assert "refit" not in json.loads((tmp_path / "m" / "metrics.json").read_text())
 
 
 def test_no_text_is_held_out(data, tmp_path, capsys):

@@ -24,7 +24,7 @@ from seq2seq import __version__, checkpoint
 from seq2seq.app import output
 from seq2seq.app.environment import environment
 from seq2seq.config import RunConfig, TrainClassifierConfig, TrainTranslatorConfig, to_flat
-from seq2seq.errors import ConfigError, ModelDirectoryError
+from seq2seq.errors import ConfigError, ModelDirectoryError, UserError
 from seq2seq.nn.hardware import (
     bound_kernel_caches,
     choose_device,
@@ -59,6 +59,15 @@ def say(text: str) -> None:
     """A line for the person at the terminal, above the progress bar; of several processes the first one speaks."""
     if place()[0] == 0:
         tqdm.write(text)
+
+
+class Again(NamedTuple):
+    """A second training of a run, from the beginning and from more text."""
+
+    batches: int
+    """In an epoch."""
+    begin: Callable[[dict[str, Any]], tuple[nn.Module, Task]]
+    """A new model and its task, whose metrics say this, too."""
 
 
 class Run(NamedTuple):
@@ -119,7 +128,7 @@ class Run(NamedTuple):
         described: dict[str, Any],
         tokenizers: tuple[Tokenizer, Tokenizer],
         layers: LayerRates | None = None,
-        refit: Callable[[], tuple[nn.Module, Task]] | None = None,
+        again: Again | None = None,
     ) -> None:
         """Runs the loop, and leaves a model directory.
 
@@ -129,7 +138,7 @@ class Run(NamedTuple):
             described: What config.json says beside the options.
             tokenizers: Of source and target; the same one twice where there is one.
             layers: Learning rates by layer.
-            refit: If given, a new model and what it learns from, for as much of the schedule as the best one has had.
+            again: If given, what a second training learns from, for as much of the schedule as the best model has had.
 
         Raises:
             Interrupted: A signal stopped the run, whose state is saved.
@@ -146,8 +155,8 @@ class Run(NamedTuple):
                 except Interrupted:
                     say(f"stopped at step {trainer.progress.step}, all saved; to go on:\n  {self.again}")
                     raise
-                if refit is not None:
-                    self._refit(trainer, *refit(), layers)
+                if again is not None:
+                    self._refit(trainer, again, layers)
         except OSError as error:
             told = self._unwritten(error)
             if told is None:
@@ -169,30 +178,41 @@ class Run(NamedTuple):
         options = self.config.optimization
         return Trainer(model, task, options, training, self.precision, say, layers, about, self.world, recorded)
 
-    def _refit(self, first: Trainer, model: nn.Module, task: Task, layers: LayerRates | None) -> None:
+    def _refit(self, first: Trainer, again: Again, layers: LayerRates | None) -> None:
         """Replaces the best model of a training by one that learns from more, for as much of the schedule as it did.
 
         Nothing measures that one, and no checkpoint is written: the run goes on from where the first training ended.
         """
         training, done = self.config.training, first.progress
-        epoch = len(first.task.order(0)), len(task.order(0))
-        steps = [-(-batches // self.config.optimization.accumulate) for batches in epoch]
+        epochs = len(first.task.order(0)), again.batches
+        steps = [-(-batches // self.config.optimization.accumulate) for batches in epochs]
         until = max(round(done.best_step * steps[1] / steps[0]), 1)
-        if 0 < training.max_minutes * 60 < done.seconds * (1 + until / done.step):
-            say("no time is left to train on the texts held out as well (--max-minutes)")
+        measured = {"refit": {"best_step": done.best_step, "steps": until}}
+        if self.world.lead(lambda: measured.items() <= checkpoint.read_metrics(self.directory).items()):
+            return  # a finished run that is started once more
+        share = training.max_minutes and done.seconds / (60 * training.max_minutes)
+        if share * (1 + until / done.step) > 1 or (share and not first.total_steps):
+            say("no time is left to learn from the texts held out as well (--max-minutes)")
             return
         training = dataclasses.replace(
             training, max_minutes=0.0, patience=0, validate_every=until,
             max_steps=-(-training.max_steps * steps[1] // steps[0]),
         )  # fmt: skip
+        stopped = f"stopped; there is a model in {self.directory}. To learn from all texts:\n  {self.again}"
+        signal = self.world.word(first.stop.number)
+        if signal is not None:  # it came in the last validation
+            say(stopped)
+            raise Interrupted(signal)
         say(f"the texts held out are learned from, too: a new model, {until} steps")
-        second = self._trainer(model, task, training, layers, recorded=False)
-        second.progress.seconds = done.seconds
         try:
+            second = self._trainer(*again.begin(measured), training, layers, recorded=False)
+            second.progress.seconds = done.seconds
             done.seconds = second.run(until).seconds
         except Interrupted:
-            say(f"stopped; the best model of before is in {self.directory}. To do this once more:\n  {self.again}")
+            say(stopped)
             raise
+        except (UserError, SystemExit) as error:  # the latter in all processes but the first, which tells
+            say(f"{error}; the model that has not seen the texts held out is kept")
 
     @contextlib.contextmanager
     def _prepared(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import time
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import checkpoint
-from seq2seq.app.run import Run, say
+from seq2seq.app.run import Again, Run, say
 from seq2seq.config import TrainClassifierConfig
 from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.inference.card import model_card
@@ -223,36 +222,37 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
         "known_ngrams": 0 if model.ngrams is None else len(model.ngrams.names),
         "words": WORDS if model.ngrams is not None else 0,
     }
-    again = functools.partial(_again, run, examples, tokenizer, start, model.ngrams)
-    # where validation lowers the rate there is no schedule to go by without it
+    again = None
+    # where validation lowers the rate, there is no schedule without it
     repeatable = config.training.refit and config.data.train_share == 1 and optimization.schedule != "plateau"
-    run.train(
-        model, task, described, (tokenizer, tokenizer), layers, again if examples.held_out and repeatable else None
-    )
+    if examples.held_out and repeatable:
+        whole = ClassificationTask(config, examples.whole(), run.device, world)
+        again = Again(len(whole.order(0)), functools.partial(_again, run, whole, tokenizer, model))
+    run.train(model, task, described, (tokenizer, tokenizer), layers, again)
 
 
 def _again(
-    run: Run, examples: Examples, tokenizer: Tokenizer, start: Start | None, ngrams: NgramLayer | None
+    run: Run, task: ClassificationTask, tokenizer: Tokenizer, first: ClassificationModel, measured: dict[str, Any]
 ) -> tuple[ClassificationModel, ClassificationTask]:
     """A new model, with the n-grams and the mixture of the best one that validation has found, and all texts to learn.
 
     So nothing that was given is lost to validation, whose scores stay those of the model that did not know its texts.
     """
-    assert isinstance(run.config, TrainClassifierConfig)
-    task = ClassificationTask(run.config, examples.whole(), run.device, run.world)
-    model = build_classifier(run.config, task.examples, tokenizer, start)
-    model.ngrams = copy.deepcopy(ngrams)
-    mixture, task.measured = run.world.lead(lambda: _found(run.directory))
+    mixture, valid = run.world.lead(lambda: _found(run.directory))
+    task.measured = {"valid": valid, "examples": len(task.examples.train), **measured}
+    config = task.config
+    start = Start.read(config, Path(config.model.encoder)) if config.model.encoder else None
+    model = build_classifier(config, task.examples, tokenizer, start)
+    model.ngrams, first.ngrams = first.ngrams, None  # what the first training has ended with is in its directory
     if model.ngrams is not None:
         model.ngrams.mixture.copy_(torch.tensor(mixture))
     return model.to(run.device), task
 
 
-def _found(directory: Path) -> tuple[list[float], dict[str, Any]]:
-    """The mixture of the model in a directory, and what its metrics say of validation."""
+def _found(directory: Path) -> tuple[list[float], dict[str, float]]:
+    """The mixture of the model in a directory, and its scores."""
     tensors = checkpoint.load_model(directory).tensors
-    metrics = checkpoint.read_metrics(directory)
-    return tensors.get("ngrams.mixture", torch.zeros(0)).tolist(), {"valid": metrics["valid"], "refit": True}
+    return tensors.get("ngrams.mixture", torch.zeros(0)).tolist(), checkpoint.read_metrics(directory)["valid"]
 
 
 def _ngram_layers(
@@ -261,8 +261,8 @@ def _ngram_layers(
     """The layer on n-grams, solved for (empty where a checkpoint will fill it), and that for validation, if another.
 
     Texts that were held out of those given are for the encoder's sake, which must stop somewhere; a problem with one
-    answer has no such need. So the n-grams have all texts (but where a share of them was asked for), and validation
-    goes by n-grams that have not seen its own.
+    answer has no such need. So the n-grams have all texts from the beginning (but where a share of them was asked for),
+    and validation goes by n-grams that have not seen its own.
 
     Raises:
         ModelDirectoryError: The run that goes on is of an earlier version, whose n-grams were others.

@@ -109,7 +109,8 @@ def run_trial(trial: Any, ranges: list[Range], options: argparse.Namespace, argu
 
     directory = Path(options.study) / f"trial-{trial.number:04d}"
     chosen = [f"--{r.name.replace('_', '-')}={r.suggest(trial)}" for r in ranges]
-    command = [sys.executable, "-m", "seq2seq", options.command, *arguments, *chosen]
+    measured = ["--no-refit"] if options.command == "train-classifier" else []  # what follows validation tells nothing
+    command = [sys.executable, "-m", "seq2seq", options.command, *measured, *arguments, *chosen]
     command += ["--output", str(directory), "--overwrite"]
     sys.stdout.write(f"trial {trial.number}: {' '.join(chosen)}\n")
     sys.stdout.flush()

@@ -30,7 +30,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str)
     options, scores = config.get("options", {}), metrics.get("valid", {})
     told = signatures(config["target"]) if translates else {}
     rows = [f"| {_SHOWN.get(key, key)} | {value:.2f} |" for key, value in scores.items()]
-    trained = f"{config['examples']:,} examples, " if "examples" in config else ""
+    examples = metrics.get("examples", config.get("examples"))
+    trained = f"{examples:,} examples, " if examples is not None else ""
     parts = [
         f"---\n{_metadata(config, scores, told, name, translates)}\n---",
         header,

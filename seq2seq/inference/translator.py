@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.checkpoint import directions
 from seq2seq.config import DataConfig, SearchConfig, from_flat
 from seq2seq.errors import ConfigError
 from seq2seq.inference.consensus import by_agreement
 from seq2seq.inference.ensemble import Ensemble
+from seq2seq.inference.evaluate import tokenizer_for
 from seq2seq.inference.hub import push_to_hub
 from seq2seq.inference.loading import load_translator, local_directory
 from seq2seq.inference.prepared import PreparedModel
@@ -207,6 +209,11 @@ class Translator:
         """
         config = from_flat(SearchConfig, options, where="translate")
         check_search(config)
+        if config.mbr and len({tokenizer_for(target) for _, target in directions(self.config)}) > 1:
+            raise ConfigError(
+                "mbr takes BLEU of the translations, and this model's two languages are counted in other units; leave "
+                "it out, or take a model of one direction"
+            )
         if window < 1:
             raise ConfigError(f"window is {window}, expected at least 1")
         return self._stream(with_prefix(lines, prefix), config, with_attention, window, first)

@@ -6,6 +6,7 @@ K labels.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -203,10 +204,13 @@ class LabelledData(BatchSource[LabelledBatch]):
         self._corpus, self._rows, self.labels = corpus.with_format("arrow"), rows, labels
         self.tokenizer, self.limits = tokenizer, limits
         self._tokens = tokenise(corpus, {"target": tokenizer})
-        full = list_lengths(self._tokens, "target")[rows]
-        self.cut = int((full > limits.most).sum())
+        self._measure()
+
+    def _measure(self) -> None:
+        full, most = list_lengths(self._tokens, "target")[self._rows], self.limits.most
+        self.cut = int((full > most).sum())
         """Number of texts of which a part is left out."""
-        self.lengths = np.minimum(full, limits.most) + 1
+        self.lengths = np.minimum(full, most) + 1
         """(N,) int32: pieces that are read of each text, and EOS."""
 
     def __len__(self) -> int:
@@ -214,16 +218,19 @@ class LabelledData(BatchSource[LabelledBatch]):
 
     def first(self, count: int) -> LabelledData:
         """The first `count` of these texts."""
-        return self._of(self._rows[:count], self.labels[:count])
+        return self._taken(self._rows[:count], self.labels[:count])
 
     def joined(self, other: LabelledData) -> LabelledData:
         """These texts and others of the same corpus, in its order."""
         rows = np.concatenate((self._rows, other._rows))
         order = np.argsort(rows)
-        return self._of(rows[order], np.concatenate((self.labels, other.labels))[order])
+        return self._taken(rows[order], np.concatenate((self.labels, other.labels))[order])
 
-    def _of(self, rows: np.ndarray, labels: np.ndarray) -> LabelledData:
-        return LabelledData(self._corpus.with_format(None), labels, rows, self.tokenizer, self.limits)
+    def _taken(self, rows: np.ndarray, labels: np.ndarray) -> LabelledData:
+        taken = copy.copy(self)
+        taken._rows, taken.labels = rows, labels
+        taken._measure()
+        return taken
 
     def fetch(self, indices: np.ndarray) -> LabelledBatch:
         """The batch of these examples, from stored ids."""
