@@ -409,7 +409,7 @@ class ClassifierTrainingConfig(RunConfig):
     batch_sentences: int = 32
     """At most this many texts in a batch; 0: only the token budget counts."""
     refit: bool = True
-    """Where texts were held out of those given: once the best model is known, train on all of them, as many epochs."""
+    """Where texts were held out of those given: in the end a new model learns from all of them, for as many epochs."""
     min_steps: int = 800
     """A set so small that `max_epochs` are fewer steps than this gets more epochs (no more validations); 0: never."""
     validation_metric: Literal["accuracy", "macro_f1", "micro_f1", "loss"] = "accuracy"

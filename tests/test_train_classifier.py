@@ -155,11 +155,12 @@ def test_texts_held_out_are_learned_from_once_the_best_model_is_known(data, tmp_
     assert steps == sorted(steps)
 
 
-def test_all_texts_are_learned_from_for_as_long_as_the_best_model(data, tmp_path):
-    """That of the first of two epochs, as nothing is learned."""
-    assert train(data, tmp_path / "m", *ONCE, "--learning-rate", "1e-12") == 0
-    metrics = json.loads((tmp_path / "m" / "metrics.json").read_text())
-    assert metrics["refit"] and metrics["epoch"] == 1
+def test_patience_ends_the_second_training_where_the_best_model_was(data, tmp_path):
+    """After the first epoch, as nothing is learned; without patience it takes as many epochs as the first training."""
+    for name, options, epochs in (("a", ["--patience", "1"], 1), ("b", [], 2)):
+        assert train(data, tmp_path / name, *ONCE, "--learning-rate", "1e-12", *options) == 0
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert metrics["refit"]["best_step"] < 20 and metrics["epoch"] == epochs
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Run(NamedTuple):
             described: What config.json says beside the options.
             tokenizers: Of source and target; the same one twice where there is one.
             layers: Learning rates by layer.
-            again: If given, what a second training learns from, for as much of the schedule as the best model has had.
+            again: If given, what a second training learns from, as long as the first one did.
 
         Raises:
             Interrupted: A signal stopped the run, whose state is saved.
@@ -179,14 +179,17 @@ class Run(NamedTuple):
         return Trainer(model, task, options, training, self.precision, say, layers, about, self.world, recorded)
 
     def _refit(self, first: Trainer, again: Again, layers: LayerRates | None) -> None:
-        """Replaces the best model of a training by one that learns from more, for as much of the schedule as it did.
+        """Replaces the best model of a training by one that learns from more, as long as the first training did.
+
+        Where patience ended that one, as long as the best model did; else which of the last validations was best is
+        chance more than anything.
 
         Nothing measures that one, and no checkpoint is written: the run goes on from where the first training ended.
         """
         training, done = self.config.training, first.progress
         epochs = len(first.task.order(0)), again.batches
         steps = [-(-batches // self.config.optimization.accumulate) for batches in epochs]
-        until = max(round(done.best_step * steps[1] / steps[0]), 1)
+        until = max(round((done.best_step if training.patience else done.step) * steps[1] / steps[0]), 1)
         measured = {"refit": {"best_step": done.best_step, "steps": until}}
         if self.world.lead(lambda: measured.items() <= checkpoint.read_metrics(self.directory).items()):
             return  # a finished run that is started once more
