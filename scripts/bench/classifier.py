@@ -118,9 +118,6 @@ def compare(folder: str, seeds: int, systems: dict[str, list[str]]) -> None:
 
 def curve(folders: list[str], seeds: int, systems: dict[str, list[str]], path: Path, table: Path) -> None:
     """Learning curves: test accuracy against the share of the training texts, mean over seeds; picture and table."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows: list[tuple[str, str, float, float]] = []
     for folder in folders:
         test = read(folder, "test")
@@ -133,20 +130,30 @@ def curve(folders: list[str], seeds: int, systems: dict[str, list[str]], path: P
             for row in rows[-1 - len(systems) :]:
                 print(f"| {row[0]} | {row[1]} | {row[2]:.0%} | {100 * row[3]:.2f} |", flush=True)
             table.write_text(json.dumps(rows), encoding="utf-8")
-    figure = Figure(figsize=(4.2 * len(folders), 3.8), layout="constrained")
+    draw(rows, path)
+
+
+def draw(rows: list[tuple[str, str, float, float]], path: Path) -> None:
+    """A PNG with a part for each data set of rows (data set, system, share, accuracy)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row[0] for row in rows))
+    figure = Figure(figsize=(4.2 * len(names), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, folder in zip(figure.subplots(1, len(folders), squeeze=False)[0], folders, strict=True):
-        for name in dict.fromkeys(row[1] for row in rows):
-            chosen = [row for row in rows if row[:2] == (Path(folder).name, name)]
-            axes.plot([100 * row[2] for row in chosen], [100 * row[3] for row in chosen], marker="o", label=name)
+    parts = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(parts, names, strict=True):
+        for system in dict.fromkeys(row[1] for row in rows):
+            chosen = [row for row in rows if row[:2] == (name, system)]
+            axes.plot([100 * row[2] for row in chosen], [100 * row[3] for row in chosen], marker="o", label=system)
         axes.set_xscale("log")
         axes.set_xticks([100 * share for share in SHARES], [f"{100 * share:g} %" for share in SHARES])
-        axes.set_title(Path(folder).name)
+        axes.set_title(name)
         axes.set_xlabel("share of the training texts")
         axes.grid(alpha=0.3)
-    axes.set_ylabel("test accuracy")
-    axes.legend()
-    figure.savefig(path, dpi=100)
+    parts[0].set_ylabel("test accuracy, %")
+    parts[-1].legend()
+    figure.savefig(path, dpi=75)
 
 
 def speed(folders: list[str], model: str, threads: int) -> None:
