@@ -2,7 +2,7 @@
 """Sentences a second of a trained model in batches, and its latency on one sentence, greedy and with a beam of 5.
 
     python scripts/bench/decoding.py --model DIR --input FILE [--sentences N] [--threads N] [--precision P]
-        [--beam-sizes N ...] [--json]
+        [--beam-sizes N ...] [--mbr] [--json]
 
 The share of the machine's product peak counts the decoder's matrix products alone, for the rows that the search asked
 for; the peak is that of one large product of the same type, taken in the same run.
@@ -72,35 +72,37 @@ def product_peak(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * PEAK_SIZE**3 / statistics.median(seconds[1:])
 
 
-def in_batches(translator: Translator, lines: list[str], beam_size: int) -> list[float]:
+def in_batches(translator: Translator, lines: list[str], search: dict[str, Any]) -> list[float]:
     """Seconds to translate all lines: one figure for each of several rounds after one that warms up, sorted."""
     times = []
     for _ in range(ROUNDS + 1):
         start = time.perf_counter()
-        translator.translate(lines, beam_size=beam_size)
+        translator.translate(lines, **search)
         times.append(time.perf_counter() - start)
     return sorted(times[1:])
 
 
-def latencies(translator: Translator, lines: list[str], beam_size: int) -> list[float]:
+def latencies(translator: Translator, lines: list[str], search: dict[str, Any]) -> list[float]:
     """Milliseconds of each line on its own, sorted."""
     times = []
     for line in (*lines[:5], *lines):
         start = time.perf_counter()
-        translator.translate(line, beam_size=beam_size)
+        translator.translate(line, **search)
         times.append(1000 * (time.perf_counter() - start))
     return sorted(times[5:])
 
 
-def measure(translator: Translator, counting: CountingModel, lines: list[str], beam_size: int) -> dict[str, object]:
+def measure(
+    translator: Translator, counting: CountingModel, lines: list[str], search: dict[str, Any]
+) -> dict[str, object]:
     """Figures of one beam size."""
     counting.rows = counting.steps = 0
-    times = in_batches(translator, lines, beam_size)
+    times = in_batches(translator, lines, search)
     rows = counting.rows / (ROUNDS + 1)
-    single = latencies(translator, lines[:SINGLE], beam_size)
+    single = latencies(translator, lines[:SINGLE], search)
     peak, seconds = product_peak(translator.precision, translator.device), statistics.median(times)
     return {
-        "beam_size": beam_size,
+        "beam_size": search["beam_size"],
         "sentences_per_second": round(len(lines) / seconds),
         "slowest": round(len(lines) / times[-1]),
         "fastest": round(len(lines) / times[0]),
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16", "int8"])
     parser.add_argument("--beam-sizes", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--mbr", action="store_true", help="of the hypotheses take that which the others agree with")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     translator = Translator.from_pretrained(options.model, threads=options.threads, precision=options.precision)
@@ -129,7 +132,8 @@ def main() -> None:
     lines = list(itertools.islice(read_lines(options.input), options.sentences))
     translator.translate(lines[:SINGLE])
     precision = precision_name(translator.precision)
-    found = [measure(translator, counting, lines, size) for size in options.beam_sizes]
+    searches = [{"beam_size": size, "mbr": options.mbr} for size in options.beam_sizes]
+    found = [measure(translator, counting, lines, search) for search in searches]
     if options.json:
         shared = {"threads": torch.get_num_threads(), "precision": precision, "sentences": len(lines)}
         sys.stdout.write(json.dumps({**shared, **{f"beam_{row['beam_size']}": row for row in found}}) + "\n")

@@ -64,10 +64,10 @@ def say(text: str) -> None:
 class Again(NamedTuple):
     """A second training of a run, from the beginning and from more text."""
 
-    batches: int
-    """In an epoch."""
-    begin: Callable[[dict[str, Any]], tuple[nn.Module, Task]]
-    """A new model and its task, whose metrics say this, too."""
+    task: Callable[[], Task]
+    """What is learned from."""
+    model: Callable[[Any, dict[str, Any]], nn.Module]
+    """A new model for that task, whose metrics are to say this, too."""
 
 
 class Run(NamedTuple):
@@ -181,13 +181,12 @@ class Run(NamedTuple):
     def _refit(self, first: Trainer, again: Again, layers: LayerRates | None) -> None:
         """Replaces the best model of a training by one that learns from more, as long as the first training did.
 
-        Where patience ended that one, as long as the best model did; else which of the last validations was best is
-        chance more than anything.
-
-        Nothing measures that one, and no checkpoint is written: the run goes on from where the first training ended.
+        Where patience ended the first, as long as its best model did; else which of the last validations was best is
+        chance more than anything. Nothing measures the new model, and no checkpoint is written: the run goes on from
+        where the first training ended.
         """
-        training, done = self.config.training, first.progress
-        epochs = len(first.task.order(0)), again.batches
+        training, done, task = self.config.training, first.progress, again.task()
+        epochs = len(first.task.order(0)), len(task.order(0))
         steps = [-(-batches // self.config.optimization.accumulate) for batches in epochs]
         until = max(round((done.best_step if training.patience else done.step) * steps[1] / steps[0]), 1)
         measured = {"refit": {"best_step": done.best_step, "steps": until}}
@@ -208,7 +207,7 @@ class Run(NamedTuple):
             raise Interrupted(signal)
         say(f"the texts held out are learned from, too: a new model, {until} steps")
         try:
-            second = self._trainer(*again.begin(measured), training, layers, recorded=False)
+            second = self._trainer(again.model(task, measured), task, training, layers, recorded=False)
             second.progress.seconds = done.seconds
             done.seconds = second.run(until).seconds
         except Interrupted:

@@ -226,15 +226,17 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
     # where validation lowers the rate, there is no schedule without it
     repeatable = config.training.refit and config.data.train_share == 1 and optimization.schedule != "plateau"
     if examples.held_out and repeatable:
-        whole = ClassificationTask(config, examples.whole(), run.device, world)
-        again = Again(len(whole.order(0)), functools.partial(_again, run, whole, tokenizer, model))
+        again = Again(
+            lambda: ClassificationTask(config, examples.whole(), run.device, world),
+            functools.partial(_new_model, run, tokenizer, model),
+        )
     run.train(model, task, described, (tokenizer, tokenizer), layers, again)
 
 
-def _again(
-    run: Run, task: ClassificationTask, tokenizer: Tokenizer, first: ClassificationModel, measured: dict[str, Any]
-) -> tuple[ClassificationModel, ClassificationTask]:
-    """A new model, with the n-grams and the mixture of the best one that validation has found, and all texts to learn.
+def _new_model(
+    run: Run, tokenizer: Tokenizer, first: ClassificationModel, task: ClassificationTask, measured: dict[str, Any]
+) -> ClassificationModel:
+    """A new model to learn from all texts, with the n-grams and the mixture of the best that validation has found.
 
     So nothing that was given is lost to validation, whose scores stay those of the model that did not know its texts.
     """
@@ -246,7 +248,7 @@ def _again(
     model.ngrams, first.ngrams = first.ngrams, None  # what the first training has ended with is in its directory
     if model.ngrams is not None:
         model.ngrams.mixture.copy_(torch.tensor(mixture))
-    return model.to(run.device), task
+    return model.to(run.device)
 
 
 def _found(directory: Path) -> tuple[list[float], dict[str, float]]:

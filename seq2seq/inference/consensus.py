@@ -60,10 +60,9 @@ def by_agreement(
         language: Code of their language.
         length_penalty: The search's.
     """
-    lengths = np.array([len(h.ids) + 1.0 for h, _ in hypotheses])
-    scores = np.array([h.log_prob for h, _ in hypotheses]) / lengths**length_penalty
+    length = np.mean([len(h.ids) + 1 for h, _ in hypotheses])
     # what a typical hypothesis' log probability is divided by is given back, to all alike
-    scores *= np.mean(lengths) ** length_penalty
+    scores = np.array([h.score for h, _ in hypotheses]) * length**length_penalty
     weights = np.exp(scores - scores.max())
     found = agreement([text for _, text in hypotheses], weights / weights.sum(), language)
     return [hypotheses[k] for k in np.argsort(-found, kind="stable")]

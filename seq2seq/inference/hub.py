@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from seq2seq.checkpoint import read_config
-from seq2seq.errors import ConfigError
+from seq2seq.checkpoint import read_config, read_metrics
+from seq2seq.errors import ConfigError, ModelDirectoryError
 from seq2seq.inference.card import model_card
 
 FILES = ["config.json", "model.safetensors", "tokenizer.model", "source.model", "target.model", "metrics.json"]
@@ -55,8 +54,8 @@ def _card(directory: Path, name: str) -> str:
     """The model card, under the hub's name where it is still the one that training wrote."""
     config = read_config(directory)
     try:
-        metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metrics = read_metrics(directory)
+    except ModelDirectoryError:
         metrics = {}
     written = directory / "README.md"
     there = written.read_text(encoding="utf-8") if written.is_file() else None
