@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from seq2seq.config import (
+    DistillationConfig,
     FilterConfig,
     SearchConfig,
     TrainClassifierConfig,
@@ -57,6 +58,7 @@ def options_table() -> str:
     shown = sections(TrainTranslatorConfig)
     own = sections(TrainClassifierConfig)
     tables += [_section(f"train-classifier: {name}, beside train's", own[name], shown[name]) for name in own]
+    tables.append(_section("distill, beside train's", DistillationConfig))
     tables += [_section("translate, evaluate: search", SearchConfig), _section("filter", FilterConfig)]
     return "\n\n".join(tables)
 

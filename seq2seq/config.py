@@ -266,6 +266,22 @@ class TrainingConfig(RunConfig):
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """How several translators become one; what `train` has is that of each training."""
+
+    teachers: int = 3
+    """Translators that differ in their seed (`seed`, the next ...), and translate the training text together."""
+    student_epochs: int = 7
+    """Passes of the last training over the pairs made so, about four times as many (in place of max_epochs)."""
+    student_rate: float = 1e-3
+    """Peak learning rate of the last training, which goes on from the first teacher (in place of learning_rate)."""
+    reverse_output: str = ""
+    """Model directory of the other direction, which learns from the same pairs; without it there is none."""
+    work: str = ""
+    """Folder for teachers, pairs and logs; without it, that of `output` with .work behind."""
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Decoding."""
 
@@ -320,6 +336,13 @@ class TrainTranslatorConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class DistillConfig(TrainTranslatorConfig):
+    """Train several translation models, and one that learns from them."""
+
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from seq2seq.app import tune
+from seq2seq.app import trainings, tune
 from seq2seq.config import TrainTranslatorConfig, option_names
 from seq2seq.errors import ConfigError
 
@@ -45,14 +45,6 @@ def test_ranges(text: str, expected: tuple) -> None:
 def test_ranges_that_cannot_be_used(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tune.parse_range(text, KNOWN)
-
-
-def test_line_being_written_is_left_for_later(tmp_path: Path) -> None:
-    metrics = tmp_path / "metrics.jsonl"
-    assert tune._validations(metrics, 0) == []
-    lines = [{"step": 1, "loss": 2.0}, {"step": 1, "valid": {"bleu": 3.0}}, {"step": 2, "valid": {"bleu": 4.0}}]
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "val', encoding="utf-8")
-    assert [line["step"] for line in tune._validations(metrics, 1)] == [2]
 
 
 class TestStudy:
@@ -96,9 +88,9 @@ def test_prunes_a_trial_that_is_behind(tmp_path: Path, monkeypatch: pytest.Monke
         "f = open(d + '/metrics.jsonl', 'w'); f.write(json.dumps({'valid': {'bleu': 1.0}}) + '\\n'); f.flush()\n"
         "time.sleep(60)"
     )
-    real = tune.subprocess.Popen
+    real = trainings.subprocess.Popen
     monkeypatch.setattr(
-        tune.subprocess, "Popen", lambda command, **k: real([command[0], "-c", script, *command[3:]], **k)
+        trainings.subprocess, "Popen", lambda command, **k: real([command[0], "-c", script, *command[3:]], **k)
     )
     monkeypatch.setattr(tune, "POLL_SECONDS", 0.05)
 

@@ -48,6 +48,10 @@ COMMANDS = {
         "Train a text classifier, from scratch or from a translator.",
         "seq2seq train-classifier --data trec --output runs/trec",
     ),
+    "distill": Command(
+        "Train several translators, and one that learns from them all.",
+        "seq2seq distill --data mycorpus --source en --target de --output runs/best",
+    ),
     "translate": Command(
         "Translate sentences, a file or standard input.",
         'seq2seq translate --model runs/demo "The blue scarf is too long for Marie."\n'

@@ -10,11 +10,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 
 from tyro.conf import arg
 
-from seq2seq.app import classify, completion, diversify, doctor, export, filter, plot, score, serve, translate, vectors
+from seq2seq.app import (
+    classify,
+    completion,
+    distill,
+    diversify,
+    doctor,
+    export,
+    filter,
+    plot,
+    score,
+    serve,
+    translate,
+    vectors,
+)
 from seq2seq.app.models import Models, load_translator
 from seq2seq.app.streams import DeviceArguments, output_file, progress
 from seq2seq.checkpoint import directions
-from seq2seq.config import DataConfig, SearchConfig, TrainClassifierConfig, TrainTranslatorConfig, sections
+from seq2seq.config import (
+    DataConfig,
+    DistillConfig,
+    SearchConfig,
+    TrainClassifierConfig,
+    TrainTranslatorConfig,
+    sections,
+)
 from seq2seq.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -178,6 +198,7 @@ COMMANDS = {
     "train-classifier": Implementation(
         classify.TrainClassifierArguments, classify.train_classifier, TrainClassifierConfig
     ),
+    "distill": Implementation(distill.DistillArguments, distill.distill, DistillConfig),
     "translate": Implementation(translate.TranslateArguments, translate.translate),
     "classify": Implementation(classify.ClassifyArguments, classify.classify),
     "evaluate": Implementation(EvaluateArguments, evaluate),

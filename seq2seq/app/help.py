@@ -17,6 +17,10 @@ COMMON = {
         "data source target output config vocab_size attention embedding_size encoder_size decoder_size dropout "
         "learning_rate batch_tokens max_epochs max_minutes threads resume"
     ),
+    "distill": (
+        "data source target output config teachers student_epochs reverse_output work vocab_size dropout "
+        "learning_rate batch_tokens max_epochs max_minutes threads"
+    ),
     "train-classifier": (
         "data text_column label_column label_separator output config encoder vocab_size max_length pooling "
         "learning_rate max_epochs max_minutes seed threads resume"

@@ -15,15 +15,13 @@ below the median of the others' at the same validation.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seq2seq.app.trainings import Training
 from seq2seq.config import TrainClassifierConfig, TrainTranslatorConfig, option_names
 from seq2seq.errors import ConfigError, UserError, nearest
 
@@ -81,23 +79,6 @@ def parse_range(text: str, known: set[str]) -> Range:
     return Range(name, (low, high), listed=False, log=scale == "log")
 
 
-def _validations(metrics: Path, seen: int) -> list[dict[str, Any]]:
-    """The validations after the first `seen` that a training has written so far."""
-    if not metrics.exists():
-        return []
-    lines = metrics.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is being written
-    return [line for line in map(json.loads, lines) if "valid" in line][seen:]
-
-
-def _stop(training: subprocess.Popen[bytes]) -> None:
-    training.send_signal(signal.SIGTERM)
-    try:
-        training.wait(60)
-    except subprocess.TimeoutExpired:
-        training.kill()
-        training.wait()
-
-
 def run_trial(trial: Any, ranges: list[Range], options: argparse.Namespace, arguments: list[str]) -> float:
     """Trains once; the best score of the run.
 
@@ -110,36 +91,31 @@ def run_trial(trial: Any, ranges: list[Range], options: argparse.Namespace, argu
     directory = Path(options.study) / f"trial-{trial.number:04d}"
     chosen = [f"--{r.name.replace('_', '-')}={r.suggest(trial)}" for r in ranges]
     measured = ["--no-refit"] if options.command == "train-classifier" else []  # what follows validation tells nothing
-    command = [sys.executable, "-m", "seq2seq", options.command, *measured, *arguments, *chosen]
-    command += ["--output", str(directory), "--overwrite"]
+    arguments = [*measured, *arguments, *chosen, "--output", str(directory), "--overwrite"]
     sys.stdout.write(f"trial {trial.number}: {' '.join(chosen)}\n")
     sys.stdout.flush()
-    log = Path(f"{directory}.log")
-    best, seen = None, 0
-    with log.open("wb") as output:
-        training = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            running = True
-            while running:
-                running = training.poll() is None
-                for line in _validations(directory / "metrics.jsonl", seen):
-                    seen += 1
-                    score = line["valid"].get(options.metric)
-                    if score is None:
-                        reported = ", ".join(line["valid"]) or "nothing, for no text is held out"
-                        raise ConfigError(f"--metric {options.metric}: this training reports {reported}")
-                    best = score if best is None else (min if options.metric in SMALLER_IS_BETTER else max)(best, score)
-                    trial.report(score, seen)
-                    if trial.should_prune():
-                        raise optuna.TrialPruned
-                if running:
-                    time.sleep(POLL_SECONDS)
-        finally:
-            if training.poll() is None:
-                _stop(training)
-    if training.returncode != 0 or best is None:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
-        raise RuntimeError(f"the training ended with {training.returncode}: {said} (all of it: {log})")
+    training, best, reports = Training(options.command, arguments, directory, Path(f"{directory}.log")), None, 0
+    try:
+        running = True
+        while running:
+            running = training.running()
+            for line in training.validations():
+                reports += 1
+                score = line["valid"].get(options.metric)
+                if score is None:
+                    reported = ", ".join(line["valid"]) or "nothing, for no text is held out"
+                    raise ConfigError(f"--metric {options.metric}: this training reports {reported}")
+                best = score if best is None else (min if options.metric in SMALLER_IS_BETTER else max)(best, score)
+                trial.report(score, reports)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+            if running:
+                time.sleep(POLL_SECONDS)
+    finally:
+        if training.running():
+            training.stop()
+    if training.failure() or best is None:
+        raise RuntimeError(training.failure() or f"the training has validated nothing ({training.log})")
     return best
 
 
