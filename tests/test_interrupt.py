@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: noted once, obeyed the second time, never lost and never in the way of a write."""
+"""SIGINT, SIGTERM and SIGHUP: noted once, obeyed the second time, never lost and never in the way of a write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from seq2seq.training.interrupt import Interrupted, noted_signals
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_noted_once_and_handlers_come_back(number, code):
     before = signal.getsignal(number)
     with noted_signals() as noted:
@@ -66,3 +67,36 @@ def test_a_signal_in_the_middle_of_a_write_breaks_nothing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.endswith("xend")
     assert done.stderr.count("stopping after this step; once more to stop at once") == 3
+
+
+def test_under_nohup_nothing_hangs_up():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noted_signals() as noted:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert noted.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_has_gone_is_written_to_no_more():
+    """The other end of a pseudo-terminal is closed, which sends SIGHUP to who has it for a terminal."""
+    import pty
+
+    code = (
+        "import sys, time\n"
+        "from seq2seq.training.interrupt import noted_signals\n"
+        "with noted_signals() as noted, open(sys.argv[1], 'w') as file:\n"
+        "    print('ready', flush=True)\n"
+        "    while noted.number is None: time.sleep(0.01)\n"
+        "    for stream in (sys.stdout, sys.stderr): print('still here', file=stream, flush=True)\n"
+        "    file.write(str(noted.number))\n"
+    )
+    with tempfile.NamedTemporaryFile("r") as told:
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execv(sys.executable, [sys.executable, "-c", code, told.name])
+        assert b"ready" in os.read(terminal, 100)
+        os.close(terminal)
+        assert os.waitpid(child, 0)[1] == 0
+        assert told.read() == str(int(signal.SIGHUP))

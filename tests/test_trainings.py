@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
+from seq2seq import checkpoint
 from seq2seq.app.cli import parse_command
-from seq2seq.app.trainings import Training, words_of
+from seq2seq.app.trainings import Training, stop, words_of
 from seq2seq.config import TrainTranslatorConfig, sections, to_flat
 
 DIFFERENT = {
     "data": "a folder", "source": "--source", "both_directions": True, "joint": False, "tokenizer": "x.model",
+    "max_minutes": 0.5,
     "dropout": 0.125, "learning_rate": 1e-5, "seed": 7, "tokenizer_type": "unigram", "output": "", "query_token": False,
 }  # fmt: skip
 
@@ -55,20 +57,52 @@ def test_only_new_validations_and_no_half_line(tmp_path: Path):
 
 def test_a_failure_is_told_by_its_last_line(tmp_path: Path):
     training = Training("train", ["--data", "nowhere", "--output", str(tmp_path / "m")], tmp_path / "m", tmp_path / "l")
-    while training.running():
-        time.sleep(0.05)
-    assert training.failure().startswith("the training ended with 2: nowhere")
+    training.wait()
+    assert training.failure().startswith("ended with 2: nowhere")
     assert str(tmp_path / "l") in training.failure()
 
 
-@pytest.mark.timeout(120)
+def test_without_a_log_it_speaks_for_itself(tmp_path: Path, capfd):
+    training = Training("diversify", [], tmp_path, None)
+    training.wait()
+    assert training.failure() == "ended with 2" and "diversify needs" in capfd.readouterr().err
+
+
 def test_a_stop_saves_the_state(tmp_path: Path, small_corpus: Path):
     output = tmp_path / "model"
     words = ["--data", str(small_corpus), "--source", "en", "--target", "fr", "--output", str(output)]
-    training = Training("train", [*words, *TINY, "--max-steps", "100000"], output, tmp_path / "log")
-    while training.running() and not training.validations():
+    words += [*TINY, "--max-steps", "100000", "--validate-every", "5"]
+    training, steps = Training("train", words, output, tmp_path / "log"), []
+    while training.running() and not steps:
+        steps = [line["step"] for line in training.validations()]
         time.sleep(0.1)
-    training.stop()
-    assert (output / "training_state").is_dir() and not training.running()
-    assert training.failure().startswith("the training ended with 143"), training.failure()
-    training.stop()  # one that has ended
+    stop([training])
+    assert not training.running() and training.failure().startswith("ended with 143"), training.failure()
+    saved = checkpoint.last_step(output)
+    assert saved is not None and saved >= steps[-1]
+    assert f"stopped at step {saved}, all saved" in (tmp_path / "log").read_text(encoding="utf-8")
+    stop([training])  # one that has ended
+
+
+def test_all_are_asked_before_any_is_waited_for_and_a_second_signal_kills():
+    said = []
+
+    class Slow:
+        def __init__(self, name):
+            self.name = name
+
+        def terminate(self):
+            said.append(("terminate", self.name))
+
+        def wait(self):
+            said.append(("wait", self.name))
+            if self.name == "second":
+                raise KeyboardInterrupt
+
+        def kill(self):
+            said.append(("kill", self.name))
+
+    with pytest.raises(KeyboardInterrupt):
+        stop([Slow("first"), Slow("second")])
+    names = ("first", "second")
+    assert said == [(what, name) for what in ("terminate", "wait", "kill") for name in names]

@@ -5,33 +5,46 @@
     student     the first teacher, going on with all of these
 
 Data diversification (Nguyen et al. 2020, arXiv:1911.01986) with an ensemble, whose knowledge the one model so takes
-over (sequence-level distillation, Kim & Rush 2016, arXiv:1606.07947). All trainings are processes that save their
-state, so the same command goes on after any stop.
+over (sequence-level distillation, Kim & Rush 2016, arXiv:1606.07947). Trainings are processes that save their states,
+so the same command goes on after any stop; translating the text, which comes between them, begins anew.
+
+The folder of all that comes before the student:
+
+    corpus/               the text as files of lines, whatever it was read from
+    teacher-1/ ...        model directories
+    reverse/              that of the other direction
+    pairs/                what the student learns from
+    distill.json          options and text that all this belongs to; the student's directory gets one too, in the end
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seq2seq import checkpoint
 from seq2seq.app import output
-from seq2seq.app.diversify import REPORT, DiversifyArguments, diversify
-from seq2seq.app.streams import DeviceArguments
-from seq2seq.app.trainings import Training, words_of
-from seq2seq.config import DistillConfig, SearchConfig, TrainTranslatorConfig, sections
+from seq2seq.app.corpora import CorpusArguments, CorpusFolder
+from seq2seq.app.diversify import REPORT as PAIRS
+from seq2seq.app.trainings import Training, stop, words_of
+from seq2seq.config import DistillConfig, TrainTranslatorConfig, sections, to_flat
 from seq2seq.errors import ConfigError
 from seq2seq.training.interrupt import Interrupted, noted_signals
 
-SEARCH = SearchConfig(beam_size=8, n_best=8)
-"""Of the translations that are made of the training texts; two of the eight are kept (`--closest`)."""
+REPORT = "distill.json"
+
+SEARCH = ["--beam-size", "8", "--n-best", "8", "--closest"]
+"""How the training text is translated: two of eight translations are kept, the best and the closest to the given."""
 
 POLL_SECONDS = 0.5
 
@@ -43,6 +56,12 @@ NOT_HERE = {
     "overwrite": "what is there is gone on with; to begin anew, delete --work and --output",
 }
 """Options of train that have no sense here, and what stands in their place."""
+
+WHEREABOUTS = {
+    "config", "data", "output", "reverse_output", "work", "resume", "threads", "device", "precision", "tensorboard",
+    "log_every", "save_every",
+}  # fmt: skip
+"""Options that do not change what is learned."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +80,20 @@ def distill(arguments: DistillArguments, command: list[str]) -> None:
         Interrupted: A signal stopped the trainings, whose states are saved.
     """
     plan = Plan.of(arguments)
-    plan.check()
-    try:
-        plan.run(plan.teachers)
-        plan.diversify(command)
-        plan.run(plan.students)
-    except Interrupted:
-        say(f"stopped, all saved; to go on:\n  {shlex.join(command)}")
-        raise
     models = " and ".join(config.training.output for config in plan.students.values())
+    if plan.finished():
+        say(f"done before: {models}")
+        return
+    with plan.prepared():
+        try:
+            plan.run(plan.teachers)
+            plan.diversify()
+            plan.run(plan.students)
+        except Interrupted:
+            say(f"stopped, all saved; to go on:\n  {shlex.join(command)}")
+            raise
+        for config in plan.students.values():
+            _write(Path(config.training.output) / REPORT, {**plan.described, "command": command})
     say(f"done: {models}; {plan.work} may be deleted")
 
 
@@ -83,10 +107,14 @@ def say(text: str) -> None:
 class Plan:
     """What is trained, and where: the names of trainings and their configurations."""
 
+    given: TrainTranslatorConfig
+    """What was asked for; the trainings read the text from a folder of their own."""
     work: Path
     teachers: dict[str, TrainTranslatorConfig]
     """Those of the direction asked for, and at last the one of the other."""
     students: dict[str, TrainTranslatorConfig]
+    described: dict[str, Any]
+    """The options that tell what is learned."""
 
     @classmethod
     def of(cls, arguments: DistillArguments) -> Plan:
@@ -95,141 +123,235 @@ class Plan:
         Raises:
             ConfigError: Options that cannot be used together.
         """
-        base = TrainTranslatorConfig(**{name: getattr(arguments, name) for name in sections(TrainTranslatorConfig)})
-        own, training, data = arguments.distillation, base.training, base.data
-        if not data.data or not training.output:
-            raise ConfigError("distill needs --data CORPUS and --output DIR, the model directory to write")
-        for section in (training, data):
-            for name, instead in NOT_HERE.items():
-                if getattr(section, name, False):
-                    raise ConfigError(f"--{name.replace('_', '-')} is not for distill: {instead}")
-        if own.teachers < 1 or own.student_epochs < 1:
-            raise ConfigError("--teachers and --student-epochs must be 1 or more")
-        if data.source == data.target:
-            raise ConfigError(f"--source and --target are both {data.source!r}; give the corpus' two languages")
-        work = Path(own.work or f"{training.output.rstrip('/')}.work")
+        given = TrainTranslatorConfig(**{name: getattr(arguments, name) for name in sections(TrainTranslatorConfig)})
+        own = arguments.distillation
+        _check(arguments)
+        work = Path(own.work or f"{given.training.output.rstrip('/')}.work")
+        there = dataclasses.replace(given.data, data=str(work / "corpus"), encoding_errors="strict")
+        back = dataclasses.replace(there, source=there.target, target=there.source)
+        start = dataclasses.replace(given.training, resume=True)
+        teachers = {}
+        for number in range(own.teachers):
+            name = f"teacher-{number + 1}"
+            training = dataclasses.replace(start, seed=start.seed + number, output=str(work / name))
+            teachers[name] = dataclasses.replace(given, data=there, training=training)
+        training = dataclasses.replace(start, output=str(work / "reverse"))
+        teachers["reverse"] = dataclasses.replace(given, data=back, training=training)
 
-        def trained(config: TrainTranslatorConfig, **changes: object) -> TrainTranslatorConfig:
-            return dataclasses.replace(config, training=dataclasses.replace(config.training, resume=True, **changes))  # type: ignore[arg-type]
+        def student(teacher: TrainTranslatorConfig, output: str) -> TrainTranslatorConfig:
+            training = dataclasses.replace(
+                start, initial_model=teacher.training.output, max_epochs=own.student_epochs, max_steps=0, output=output
+            )
+            return dataclasses.replace(
+                teacher,
+                data=dataclasses.replace(teacher.data, data=str(work / "pairs")),
+                tokenizer=dataclasses.replace(teacher.tokenizer, tokenizer=None),  # it is the teacher's
+                optimization=dataclasses.replace(teacher.optimization, learning_rate=own.student_rate),
+                training=training,
+            )
 
-        turned = dataclasses.replace(base, data=dataclasses.replace(data, source=data.target, target=data.source))
-        names = [f"teacher-{number}" for number in range(1, own.teachers + 1)]
-        teachers = {
-            name: trained(base, seed=training.seed + number, output=str(work / name))
-            for number, name in enumerate(names)
-        }
-        teachers["reverse"] = trained(turned, output=str(work / "reverse"))
-
-        def student(config: TrainTranslatorConfig, first: str, output: str) -> TrainTranslatorConfig:
-            pairs = dataclasses.replace(config.data, data=str(work / "pairs"), encoding_errors="strict")
-            optimization = dataclasses.replace(config.optimization, learning_rate=own.student_rate)
-            config = dataclasses.replace(config, data=pairs, optimization=optimization)
-            return trained(config, initial_model=str(work / first), max_epochs=own.student_epochs, output=output)
-
-        students = {"student": student(base, names[0], training.output)}
+        students = {"student": student(teachers["teacher-1"], start.output)}
         if own.reverse_output:
-            students["reverse student"] = student(turned, "reverse", own.reverse_output)
-        return cls(work, teachers, students)
+            students["reverse-student"] = student(teachers["reverse"], own.reverse_output)
+        directories = [work, *(Path(config.training.output) for config in students.values())]
+        if len({directory.resolve() for directory in directories}) < len(directories):
+            raise ConfigError(f"{', '.join(map(str, directories))}: give each of these a directory of its own")
+        described = {name: value for name, value in to_flat(arguments).items() if name not in WHEREABOUTS}
+        return cls(given, work, teachers, students, described)
 
-    def check(self) -> None:
-        """Looks for what would end the last training, before the first one begins.
+    def finished(self) -> bool:
+        """Whether all students are there, made of these options.
 
         Raises:
-            UserError: The corpus cannot be read or is larger than what a tokenizer is trained on, or a directory holds
-                another model or cannot be written.
+            ConfigError: One is that of other options.
         """
-        from seq2seq.text.corpus import load_corpus
+        found = [_read(Path(config.training.output) / REPORT) for config in self.students.values()]
+        for config, report in zip(self.students.values(), found, strict=True):
+            if report is not None:
+                _same(report, self.described, f"--output {config.training.output}", "give a new directory")
+        return None not in found
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """The folder of work, ours alone, with the text in it, after a look for what would end a later training.
+
+        Raises:
+            UserError: The corpus cannot be read or is larger than what a tokenizer is trained on, a directory holds
+                another model or cannot be written, or the folder belongs to other options or another text.
+        """
         for config in self.students.values():
-            directory = Path(config.training.output)
+            directory, teacher = Path(config.training.output), config.training.initial_model
             output.check_free(directory)
             if output.goes_on(directory, resume=True, overwrite=False):
                 begun = checkpoint.read_config(directory).get("options", {}).get("initial_model")
-                if begun != config.training.initial_model:
+                if not begun or Path(begun).resolve() != Path(teacher).resolve():
                     raise ConfigError(f"--output {directory} holds another model; give a new directory")
-        config = self.teachers["reverse"]
         output.check_writable(self.work)
-        lines = len(load_corpus(config.data, config.data.train_split))
-        if len(self.teachers) > 2 and lines > config.tokenizer.tokenizer_sentences and not config.tokenizer.tokenizer:
+        text = self._digest()
+        students = {"student_epochs", "student_rate"}
+        described = {name: value for name, value in self.described.items() if name not in students} | {"text": text}
+        with output.exclusive(self.work):
+            report = _read(self.work / REPORT)
+            if report is None:
+                self._copy()
+                _write(self.work / REPORT, described)
+            else:
+                _same(report, described, str(self.work), "give another --work, or delete it")
+            yield
+
+    def _digest(self) -> str:
+        """What tells the pairs to train on and to validate on from others."""
+        from seq2seq.text.corpus import load_corpus, pairs_of
+
+        data, digest = self.given.data, hashlib.sha256()
+        corpus = load_corpus(data, data.train_split)
+        tokenizer = self.given.tokenizer
+        if len(self.teachers) > 2 and len(corpus) > tokenizer.tokenizer_sentences and not tokenizer.tokenizer:
             raise ConfigError(
-                f"{lines:,} pairs are more than --tokenizer-sentences {config.tokenizer.tokenizer_sentences:,}: each "
+                f"{len(corpus):,} pairs are more than --tokenizer-sentences {tokenizer.tokenizer_sentences:,}: each "
                 "teacher would have another tokenizer, and they could not translate together; raise it, or give one "
                 "with --tokenizer"
             )
-        self.work.mkdir(parents=True, exist_ok=True)
+        for split in (corpus, load_corpus(data, data.valid_split)):
+            for pair in pairs_of(split):
+                digest.update(json.dumps(pair).encode())
+        return digest.hexdigest()
+
+    def _copy(self) -> None:
+        """The text as files of lines named by language, so that it can be read in either direction."""
+        from seq2seq.text.corpus import pairs_of
+
+        data = self.given.data
+        arguments = CorpusArguments(
+            data.data, data.source, data.target, str(self.work / "corpus"), data.train_split, data.encoding_errors
+        )
+        folder = CorpusFolder(arguments, "corpus.json")
+        corpus, _ = folder.begin()
+        folder.write(data.train_split, pairs_of(corpus))
 
     def run(self, trainings: dict[str, TrainTranslatorConfig]) -> None:
         """Runs trainings, as many at once as there are cores for.
 
         Raises:
-            ConfigError: One failed; the others have saved their state.
-            Interrupted: A signal came; all have saved their state.
+            ConfigError: One failed; the others have saved their states.
+            Interrupted: A signal came; all have saved their states.
         """
-        at_once, threads = shares(next(iter(trainings.values())), len(trainings))
+        at_once, threads = shares(self.given, len(trainings))
         waiting, running = dict(trainings), dict[str, Training]()
-        with noted_signals() as noted, contextlib.ExitStack() as left:
+        with _stopped_in_the_end(running) as noted:
             while waiting or running:
                 while waiting and len(running) < at_once:
                     name = next(iter(waiting))
-                    config = waiting.pop(name)
-                    config = dataclasses.replace(config, training=dataclasses.replace(config.training, threads=threads))
-                    log = self.work / f"{name.replace(' ', '-')}.log"
-                    directory = Path(config.training.output)
-                    running[name] = training = Training("train", words_of(config), directory, log)
-                    left.callback(training.stop)
-                    training.validations()  # those of before
-                    say(f"{name}: {config.data.source} → {config.data.target}, in {directory} (log: {log})")
+                    running[name] = self._begun(name, waiting.pop(name), threads)
                 time.sleep(POLL_SECONDS)
+                if noted.number is not None:
+                    stop(running.values())
+                    raise Interrupted(noted.number)
                 for name, training in list(running.items()):
                     going = training.running()
                     for line in training.validations():
-                        scores = "  ".join(f"{metric} {value:.2f}" for metric, value in line["valid"].items())
-                        say(f"{name}: step {line['step']}, epoch {line['epoch']}: {scores}")
+                        say(f"{name}: step {line['step']}, epoch {line['epoch']}: {_shown(line['valid'])}")
                     if not going:
                         del running[name]
                         if training.failure():
-                            raise ConfigError(f"{name}: {training.failure()}")
-                if noted.number is not None:
-                    left.close()
-                    raise Interrupted(noted.number)
+                            raise ConfigError(f"{name} {training.failure()}")
 
-    def diversify(self, command: Sequence[str]) -> None:
-        """Makes the pairs, unless they are there.
+    def _begun(self, name: str, config: TrainTranslatorConfig, threads: int) -> Training:
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, threads=threads))
+        log, directory = self.work / f"{name}.log", Path(config.training.output)
+        training = Training("train", words_of(config), directory, log)
+        training.validations()  # those of before are no news
+        say(f"{name}: {config.data.source} → {config.data.target}, in {directory} (log: {log})")
+        return training
+
+    def diversify(self) -> None:
+        """Makes the pairs, unless they are there, in a process whose memory goes with it.
 
         Raises:
-            ConfigError: Those that are there were made by teachers that have learned further meanwhile.
+            ConfigError: It failed.
+            Interrupted: A signal came.
         """
+        if "pairs" in (_read(self.work / "pairs" / PAIRS) or {}):
+            return
         *forward, backward = (config.training.output for config in self.teachers.values())
-        config, folder = next(iter(self.teachers.values())), self.work / "pairs"
-        report = folder / REPORT
-        with contextlib.suppress(OSError, ValueError):
-            if "pairs" in json.loads(report.read_text(encoding="utf-8")):
-                made, models = report.stat().st_mtime, [Path(name, checkpoint.WEIGHTS) for name in (*forward, backward)]
-                if all(model.stat().st_mtime <= made for model in models):
-                    return
-                outputs = " and ".join(student.training.output for student in self.students.values())
-                raise ConfigError(
-                    f"the teachers have learned more since {folder} was made of them; delete it, and {outputs}, to "
-                    "make them anew"
-                )
+        data, training = self.teachers["teacher-1"].data, self.given.training
+        words = [f"--data={data.data}", f"--source={data.source}", f"--target={data.target}"]
+        words += [f"--output={self.work / 'pairs'}", f"--train-split={data.train_split}", *SEARCH]
+        words += [*(f"--forward={model}" for model in forward), f"--backward={backward}"]
+        words += [f"--threads={training.threads}", f"--device={training.device}", f"--precision={training.precision}"]
         say("the teachers translate the training text")
-        data = config.data
-        diversify(
-            DiversifyArguments(
-                data.data, data.source, data.target, str(folder), data.train_split, data.encoding_errors,
-                forward=tuple(forward), backward=(backward,), closest=True, search=SEARCH,
-                run=DeviceArguments(config.training.threads, config.training.device, "auto"),
-            ),
-            list(command),
-        )  # fmt: skip
+        running = {"pairs": Training("diversify", words, self.work / "pairs", None)}
+        with _stopped_in_the_end(running) as noted:
+            while running["pairs"].running():
+                time.sleep(POLL_SECONDS)
+                if noted.number is not None:
+                    stop(running.values())
+                    raise Interrupted(noted.number)
+            failure = running.pop("pairs").failure()
+            if failure:
+                raise ConfigError(f"translating the training text {failure}")
+
+
+def _check(arguments: DistillArguments) -> None:
+    """Options that cannot work, before anything is read or written."""
+    own, training, data = arguments.distillation, arguments.training, arguments.data
+    if not data.data or not training.output:
+        raise ConfigError("distill needs --data CORPUS and --output DIR, the model directory to write")
+    for section in (training, data):
+        for name, instead in NOT_HERE.items():
+            if getattr(section, name, False):
+                raise ConfigError(f"--{name.replace('_', '-')} is not for distill: {instead}")
+    if own.teachers < 1 or own.student_epochs < 1:
+        raise ConfigError("--teachers and --student-epochs must be 1 or more")
+    if data.source == data.target:
+        raise ConfigError(f"--source and --target are both {data.source!r}; give the corpus' two languages")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("distill starts its trainings itself, on one machine; run it without torchrun")
+
+
+@contextlib.contextmanager
+def _stopped_in_the_end(running: dict[str, Training]) -> Iterator[Any]:
+    """The signal that comes, if one does; what runs is stopped, whatever happens."""
+    with noted_signals() as noted:
+        try:
+            yield noted
+        finally:
+            stop([training for training in running.values() if training.running()])
+
+
+def _shown(scores: dict[str, float | None]) -> str:
+    """Scores of a validation; one that is no finite number has no value in the metrics."""
+    return "  ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in scores.items())
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A report, if it is there and whole."""
+    with contextlib.suppress(OSError, ValueError):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return report if isinstance(report, dict) else None
+    return None
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    checkpoint.write_atomically(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _same(before: dict[str, Any], now: dict[str, Any], where: str, advice: str) -> None:
+    for name, value in json.loads(json.dumps(now)).items():
+        if name in before and before[name] != value:
+            told = (
+                "was made of another text" if name == "text" else f"was made with {name} = {before[name]}, now {value}"
+            )
+            raise ConfigError(f"{where} {told}; {advice}")
 
 
 def shares(config: TrainTranslatorConfig, trainings: int) -> tuple[int, int]:
     """How many of so many trainings run at once, and the threads of each: a thread a training does the most work."""
     from seq2seq.nn.hardware import choose_device, usable_cores
 
+    threads = config.training.threads
     if choose_device(config.training.device).type != "cpu":
-        return 1, config.training.threads
-    cores = config.training.threads or usable_cores()
+        return 1, threads
+    cores = threads if threads > 0 else usable_cores()
     at_once = min(trainings, cores)
     return at_once, cores // at_once

@@ -6,13 +6,11 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from seq2seq.config import to_flat
-
-PATIENCE = 120
-"""Seconds that a training has to save its state before it is killed."""
 
 
 def words_of(config: Any) -> list[str]:
@@ -25,30 +23,31 @@ def words_of(config: Any) -> list[str]:
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words.append(f"--{flag}={'none' if value is None else value}")
+            words.append(f"--{flag}={value}")
     return words
 
 
 class Training:
-    """One training, begun."""
+    """One training, or another command, begun."""
 
-    def __init__(self, command: str, arguments: list[str], directory: Path, log: Path) -> None:
-        """Begins it. The terminal's Ctrl-C does not reach it: `stop` does.
+    def __init__(self, command: str, arguments: list[str], directory: Path, log: Path | None) -> None:
+        """Begins it. Signals of the terminal do not reach it: `stop` does.
 
         Args:
             command: Of the program, such as `train`.
             arguments: What follows.
-            directory: That of its --output, where its metrics appear.
-            log: File for all that it says.
+            directory: That of its --output, where a training's metrics appear.
+            log: File for all that it says; None: it says it where we do.
         """
         self.directory, self.log = directory, log
         self._seen = 0
-        with log.open("wb") as output:
+        with contextlib.ExitStack() as opened:
+            output = None if log is None else opened.enter_context(log.open("wb"))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "seq2seq", command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=None if log is None else subprocess.STDOUT,
                 start_new_session=True,
             )
 
@@ -58,10 +57,11 @@ class Training:
 
     def validations(self) -> list[dict[str, Any]]:
         """The lines of its metrics with scores that were written since this was last asked."""
-        metrics = self.directory / "metrics.jsonl"
-        if not metrics.exists():
+        try:
+            text = (self.directory / "metrics.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
             return []
-        lines = metrics.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is being written
+        lines = text.split("\n")[:-1]  # what follows the last newline is being written
         found = [line for line in map(json.loads, lines) if "valid" in line]
         new, self._seen = found[self._seen :], len(found)
         return new
@@ -71,15 +71,32 @@ class Training:
         code = self._process.returncode
         if code == 0:
             return ""
+        if self.log is None:
+            return f"ended with {code}"
         said = self.log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
-        return f"the training ended with {code}: {said.removeprefix('seq2seq: error: ')} (all of it: {self.log})"
+        return f"ended with {code}: {said.removeprefix('seq2seq: error: ')} (all of it: {self.log})"
 
-    def stop(self) -> None:
-        """Lets it save its state and end."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def terminate(self) -> None:
+        """Asks it to save its state and to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends it."""
+        self._process.kill()
+
+    def wait(self) -> None:
+        """Returns when it has ended."""
+        self._process.wait()
+
+
+def stop(trainings: Collection[Training]) -> None:
+    """Lets all of them save their states and end, however long that takes; Ctrl-C meanwhile ends them at once."""
+    for training in trainings:
+        training.terminate()
+    try:
+        for training in trainings:
+            training.wait()
+    except BaseException:
+        for training in trainings:
+            training.kill()
+        raise

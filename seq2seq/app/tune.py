@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seq2seq.app.trainings import Training
+from seq2seq.app.trainings import Training, stop
 from seq2seq.config import TrainClassifierConfig, TrainTranslatorConfig, option_names
 from seq2seq.errors import ConfigError, UserError, nearest
 
@@ -112,10 +112,9 @@ def run_trial(trial: Any, ranges: list[Range], options: argparse.Namespace, argu
             if running:
                 time.sleep(POLL_SECONDS)
     finally:
-        if training.running():
-            training.stop()
+        stop([training] if training.running() else [])
     if training.failure() or best is None:
-        raise RuntimeError(training.failure() or f"the training has validated nothing ({training.log})")
+        raise RuntimeError(f"the training {training.failure() or f'has validated nothing ({training.log})'}")
     return best
 
 
