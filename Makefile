@@ -8,7 +8,7 @@ INSTALLED = .venv/installed
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   train on the embedded English-French corpus, score it, translate three sentences (about 5 minutes)"
+	@echo "make demo   train on the embedded English-French corpus, score it, translate three sentences (some minutes)"
 	@echo "make test   ruff, mypy and pytest: what continuous integration runs"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make clean  remove .venv and caches; runs/ stays"

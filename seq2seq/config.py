@@ -47,6 +47,8 @@ class DataConfig(SplitsConfig):
     """Language (column, file ending) to translate from."""
     target: str = "target"
     """Language (column, file ending) to translate into."""
+    valid_share: float = 0.05
+    """Where there is no validation split, this share of the training pairs, at most 1,000, is held out; 0: none."""
     both_directions: bool = False
     """One model for both directions: pairs are learned either way, validated from source to target; needs --joint."""
     max_length: int = 200

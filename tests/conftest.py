@@ -28,6 +28,7 @@ def pytest_configure(config):
     # a shell starts programs in its background with SIGINT ignored, and what they start would ignore it too
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     for name in ("HF_DATASETS_CACHE", "SEQ2SEQ_TRACEBACK"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import subprocess
@@ -12,11 +13,11 @@ import datasets
 import pytest
 
 from seq2seq.config import DataConfig
-from seq2seq.errors import CorpusError
+from seq2seq.errors import ConfigError, CorpusError
 from seq2seq.text import cache as cache_module
 from seq2seq.text import corpus as corpus_module
 from seq2seq.text import finding
-from seq2seq.text.corpus import both_ways, has_split, load_corpus, read_lines, split_names
+from seq2seq.text.corpus import both_ways, has_split, load_corpus, read_lines, split_names, train_and_valid
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,51 @@ def test_names_of_the_validation_split_are_one(folder, stored, asked):
     data = write(folder, **{f"{stored}_en": "a\n", f"{stored}_de": "b\n"})
     assert has_split(data, asked) and not has_split(data, "train") and not has_split(data, "tset")
     assert pairs(load_corpus(data, asked)) == [("a", "b")]
+
+
+@pytest.mark.parametrize(("share", "most", "count"), [(0.05, 1000, 10), (0.05, 7, 7), (0.001, 1000, 1)])
+def test_pairs_are_held_out_where_there_is_no_validation_split(folder, monkeypatch, share, most, count):
+    monkeypatch.setattr(corpus_module, "MOST_HELD_OUT", most)
+    given = [(f"s{number // 2}", f"t{number}") for number in range(200)]  # each source twice
+    text = [" ".join(f"{side[i]}" for side in given) for i in (0, 1)]
+    data = write(folder, train_en=text[0].replace(" ", "\n") + "\n", train_de=text[1].replace(" ", "\n") + "\n")
+    data = dataclasses.replace(data, valid_share=share)
+    train, valid, held_out = train_and_valid(data, 3)
+    assert held_out and len(valid) == count
+    sources = {source for source, _ in pairs(valid)}
+    assert pairs(train) == [pair for pair in given if pair[0] not in sources]
+    assert pairs(valid) == [pair for pair in given if pair in set(pairs(valid))]
+    again = train_and_valid(data, 3)
+    assert [pairs(part) for part in again[:2]] == [pairs(train), pairs(valid)]
+    assert again[0]._fingerprint == train._fingerprint, "its tokens are in the cache"
+    assert pairs(train_and_valid(data, 4)[1]) != pairs(valid)
+
+
+def test_a_validation_split_is_taken_as_it_is(folder):
+    text = {"train_en": "a\nb\n", "train_de": "x\ny\n", "valid_en": "a\n", "valid_de": "x\n"}
+    train, valid, held_out = train_and_valid(write(folder, **text), 1)
+    assert (pairs(train), pairs(valid), held_out) == ([("a", "x"), ("b", "y")], [("a", "x")], False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"valid_share": 0.0}, "no validation split 'valid'; add one"),
+        ({"valid_split": "vaild"}, "no validation split 'vaild'; add one"),
+        ({"valid_share": -0.1}, "--valid-share is -0.1"),
+        ({"valid_share": 0.9, "train_split": "one"}, "2 pairs are too few"),
+    ],
+)
+def test_nothing_is_held_out(folder, options, message):
+    data = write(folder, train_en="a\nb\n", train_de="x\ny\n", one_en="a\na\n", one_de="x\ny\n")
+    with pytest.raises((ConfigError, CorpusError), match=message):
+        train_and_valid(dataclasses.replace(data, **options), 1)
+
+
+def test_half_of_a_validation_split_is_a_mistake(folder):
+    data = write(folder, train_en="a\nb\n", train_de="x\ny\n", dev_de="x\n")
+    with pytest.raises(CorpusError, match=r"dev.de is there, but dev.en is not"):
+        train_and_valid(data, 1)
 
 
 def test_asked_name_comes_first_among_validation_names(folder):

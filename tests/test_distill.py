@@ -113,8 +113,9 @@ def test_the_plan():
         (["--teachers", "0"], "must be 1 or more"),
         (["--target", "en"], "both 'en'"),
         (["--output", ""], "needs --data CORPUS and --output DIR"),
-        (["--reverse-output", "runs/./best"], "a directory of its own"),
-        (["--work", "runs/best"], "a directory of its own"),
+        (["--reverse-output", "runs/./best"], "must be directories beside each other"),
+        (["--work", "runs/best/work"], "must be directories beside each other"),
+        (["--reverse-output", "runs"], "must be directories beside each other"),
     ],
 )
 def test_what_makes_no_sense(words, message):
@@ -166,7 +167,7 @@ def test_a_signal_stops_all_and_the_same_command_goes_on(
     assert [training.beside for training in fake.begun] == list(range(at_once))
     assert all(training.terminated == 1 for training in fake.begun)
     assert all(training.config.training.threads == threads for training in fake.begun)
-    assert capsys.readouterr().err.endswith(f"to go on:\n  {shlex.join(['seq2seq', *words])}\n")
+    assert capsys.readouterr().err.endswith(f"stopped; to go on:\n  {shlex.join(['seq2seq', *words])}\n")
 
 
 def test_no_number_of_threads_is_all_cores(monkeypatch):
@@ -186,8 +187,10 @@ def test_what_is_done_is_not_done_again(fake, small_corpus, tmp_path, monkeypatc
     assert len(asked.forward) == 2 and len(asked.backward) == 1 and asked.closest and asked.search.n_best == 8
     assert fake.begun[-1].config.training.threads == 2, "the last one has both cores"
 
-    (tmp_path / "best" / distill.REPORT).unlink()  # stopped while the student learns
-    assert main(words) == 0
+    report = tmp_path / "best" / distill.REPORT
+    report.unlink()  # stopped while the student learns
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--output", "best"]) == 0
     assert [training.command for training in fake.begun[5:]] == ["train"] * 4, "the pairs are there"
     back = ["--reverse-output", str(tmp_path / "back")]
     assert main([*words, *back]) == 0 and (tmp_path / "back" / distill.REPORT).exists()
@@ -198,6 +201,34 @@ def test_what_is_done_is_not_done_again(fake, small_corpus, tmp_path, monkeypatc
     assert f"done before: {tmp_path / 'best'} and {tmp_path / 'back'}" in capsys.readouterr().err
     assert main([*words, "--dropout", "0.4"]) == 2 and len(fake.begun) == begun
     assert "was made with dropout = 0.3, now 0.4; give a new directory" in capsys.readouterr().err
+    (tmp_path / "best" / checkpoint.WEIGHTS).write_bytes(b"trained further by another command")
+    assert main(words) == 2 and len(fake.begun) == begun
+    assert "best holds another model" in capsys.readouterr().err
+
+
+def test_a_student_goes_on_with_its_own_options_only(fake, small_corpus, tmp_path, capsys):
+    words = words_for(small_corpus, tmp_path, "--teachers", "1")
+    assert main(words) == 0
+    (tmp_path / "best" / distill.REPORT).unlink()
+    assert main([*words, "--student-rate", "0.1"]) == 2
+    assert "was made with student_rate = 0.001, now 0.1; give a new directory, or delete it" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "best.work")  # and with it what the student is of
+    begun = len(fake.begun)
+    assert main(words) == 2 and len(fake.begun) == begun
+    assert "holds another model" in capsys.readouterr().err
+
+
+def test_only_what_is_trained_and_validated_on_is_read(fake, small_corpus, tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    (corpus / "glossary.csv").write_text("no,pairs,at all\n", encoding="utf-8")
+    for language in ("en", "fr"):
+        (corpus / f"valid.{language}").unlink()
+    assert main(words_for(corpus, tmp_path, "--teachers", "2")) == 0
+    there = tmp_path / "best.work" / "corpus"
+    names = {"corpus.json", "train.en", "train.fr", "valid.en", "valid.fr"}
+    assert {path.name for path in there.iterdir()} == names
+    assert (there / "valid.en").read_text(encoding="utf-8").count("\n") == 10, "the same for all teachers"
 
 
 def test_a_folder_of_work_is_of_one_text_and_of_its_options(fake, small_corpus, tmp_path, capsys):
@@ -217,6 +248,8 @@ def test_a_folder_of_work_is_of_one_text_and_of_its_options(fake, small_corpus, 
         file.write("Again.\n")
     assert main(other) == 2 and len(fake.begun) == begun
     assert "was made of another text" in capsys.readouterr().err
+    assert main([*other, "--output", str(tmp_path / "best")]) == 2 and len(fake.begun) == begun
+    assert "best was made of another text" in capsys.readouterr().err
     for language in ("en", "fr"):
         shutil.copy(small_corpus / f"train.{language}", tmp_path / "moved")
     assert main([*other, "--student-epochs", "2"]) == 0, "a second student of the same teachers"

@@ -257,6 +257,7 @@ def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
         (["--batch-tokens", "0"], "--batch-tokens or --batch-sentences must be above 0"),
         (["--target", "de"], "de"),
         (["--valid-split", "nowhere"], "no validation split 'nowhere'"),
+        (["--valid-share", "1"], "--valid-share is 1.0, expected 0 or more and less than 1"),
         (["--tokenizer", "absent.model"], "absent.model"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--data", "/absent/folder"], "/absent/folder"),
@@ -265,6 +266,19 @@ def _refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
 def test_refusals_write_nothing(small_corpus, tmp_path, capsys, options: list[str], message: str) -> None:
     assert message in _refused(capsys, _train(small_corpus, tmp_path / "out", *options))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_single_file_has_pairs_to_validate_on(small_corpus: Path, tmp_path: Path, capsys) -> None:
+    sides = [(small_corpus / f"train.{name}").read_text(encoding="utf-8").splitlines() for name in ("en", "fr")]
+    data = tmp_path / "all.tsv"
+    data.write_text("en\tfr\n" + "".join(f"{a}\t{b}\n" for a, b in zip(*sides, strict=True)), encoding="utf-8")
+    assert _train(data, tmp_path / "out") == 0
+    told = capsys.readouterr().err
+    assert "190 training pairs, 10 for validation (held out, for there is no split 'valid')" in told
+    assert "bleu" in checkpoint.read_metrics(tmp_path / "out")["valid"]
+    assert _train(data, tmp_path / "out", "--resume", "--max-steps", "8") == 0
+    assert "190 training pairs" in capsys.readouterr().err
+    assert "no validation split 'valid'" in _refused(capsys, _train(data, tmp_path / "other", "--valid-share", "0"))
 
 
 def test_unequal_line_counts(small_corpus: Path, tmp_path: Path, capsys) -> None:

@@ -224,7 +224,7 @@ def test_schedule_is_the_same_after_a_resume(tmp_path: Path) -> None:
     def save_then_stop() -> None:
         kept()
         if part.progress.step == 13:  # in the second epoch
-            part.stop.number = signal.SIGINT
+            part.stop.signal = signal.SIGINT
 
     part.save_state = save_then_stop  # type: ignore[method-assign]
     with pytest.raises(Interrupted):

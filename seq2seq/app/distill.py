@@ -14,14 +14,18 @@ The folder of all that comes before the student:
     teacher-1/ ...        model directories
     reverse/              that of the other direction
     pairs/                what the student learns from
-    distill.json          options and text that all this belongs to; the student's directory gets one too, in the end
+    distill.json          options and text that all this belongs to, and those of students that were begun
+
+A student's directory has a distill.json, too, once it has learned all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -39,7 +43,7 @@ from seq2seq.app.diversify import REPORT as PAIRS
 from seq2seq.app.trainings import Training, stop, words_of
 from seq2seq.config import DistillConfig, TrainTranslatorConfig, sections, to_flat
 from seq2seq.errors import ConfigError
-from seq2seq.training.interrupt import Interrupted, noted_signals
+from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
 
 REPORT = "distill.json"
 
@@ -90,10 +94,9 @@ def distill(arguments: DistillArguments, command: list[str]) -> None:
             plan.diversify()
             plan.run(plan.students)
         except Interrupted:
-            say(f"stopped, all saved; to go on:\n  {shlex.join(command)}")
+            say(f"stopped; to go on:\n  {shlex.join(command)}")
             raise
-        for config in plan.students.values():
-            _write(Path(config.training.output) / REPORT, {**plan.described, "command": command})
+        plan.finish(command)
     say(f"done: {models}; {plan.work} may be deleted")
 
 
@@ -154,22 +157,61 @@ class Plan:
         if own.reverse_output:
             students["reverse-student"] = student(teachers["reverse"], own.reverse_output)
         directories = [work, *(Path(config.training.output) for config in students.values())]
-        if len({directory.resolve() for directory in directories}) < len(directories):
-            raise ConfigError(f"{', '.join(map(str, directories))}: give each of these a directory of its own")
+        for one, other in itertools.permutations(directories, 2):
+            if one.resolve().is_relative_to(other.resolve()):
+                raise ConfigError(f"{one} and {other} must be directories beside each other; give another")
         described = {name: value for name, value in to_flat(arguments).items() if name not in WHEREABOUTS}
         return cls(given, work, teachers, students, described)
 
-    def finished(self) -> bool:
-        """Whether all students are there, made of these options.
+    @functools.cached_property
+    def text(self) -> str:
+        """What tells the pairs to train on and to validate on from others.
 
         Raises:
-            ConfigError: One is that of other options.
+            UserError: The corpus cannot be read or is larger than what a tokenizer is trained on.
         """
-        found = [_read(Path(config.training.output) / REPORT) for config in self.students.values()]
-        for config, report in zip(self.students.values(), found, strict=True):
-            if report is not None:
-                _same(report, self.described, f"--output {config.training.output}", "give a new directory")
-        return None not in found
+        from seq2seq.text.corpus import pairs_of, train_and_valid
+
+        digest, tokenizer = hashlib.sha256(), self.given.tokenizer
+        corpus, valid, _ = train_and_valid(self.given.data, self.given.training.seed)
+        if len(self.teachers) > 2 and len(corpus) > tokenizer.tokenizer_sentences and not tokenizer.tokenizer:
+            raise ConfigError(
+                f"{len(corpus):,} pairs are more than --tokenizer-sentences {tokenizer.tokenizer_sentences:,}: each "
+                "teacher would have another tokenizer, and they could not translate together; raise it, or give one "
+                "with --tokenizer"
+            )
+        for split in (corpus, valid):
+            digest.update(f"{len(split)} pairs\n".encode())
+            for pair in pairs_of(split):
+                digest.update(json.dumps(pair).encode())
+        return digest.hexdigest()
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The students' directories."""
+        return [Path(config.training.output) for config in self.students.values()]
+
+    def finished(self) -> bool:
+        """Whether all students are there, of these options and this text.
+
+        Raises:
+            ConfigError: One is of others.
+        """
+        missing = False
+        for directory in self.outputs:
+            report = _read(directory / REPORT)
+            if report is None or report.get("weights") != _weights(directory):
+                missing = True
+            else:
+                now = {**self.described, "text": self.text}
+                _same(report, now, f"--output {directory}", "give a new directory")
+        return not missing
+
+    def finish(self, command: list[str]) -> None:
+        """Leaves in the students' directories what they were made of."""
+        for directory in self.outputs:
+            made = {**self.described, "text": self.text, "weights": _weights(directory), "command": command}
+            _write(directory / REPORT, made)
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
@@ -179,55 +221,39 @@ class Plan:
             UserError: The corpus cannot be read or is larger than what a tokenizer is trained on, a directory holds
                 another model or cannot be written, or the folder belongs to other options or another text.
         """
-        for config in self.students.values():
-            directory, teacher = Path(config.training.output), config.training.initial_model
+        report = _read(self.work / REPORT) or {}
+        for directory in self.outputs:
             output.check_free(directory)
             if output.goes_on(directory, resume=True, overwrite=False):
-                begun = checkpoint.read_config(directory).get("options", {}).get("initial_model")
-                if not begun or Path(begun).resolve() != Path(teacher).resolve():
-                    raise ConfigError(f"--output {directory} holds another model; give a new directory")
+                begun = report.get("students", {}).get(str(directory.resolve()))
+                if begun is None:
+                    raise ConfigError(f"{directory} holds another model; give a new directory")
+                _same(begun, self.described, str(directory), "give a new directory, or delete it")
         output.check_writable(self.work)
-        text = self._digest()
-        students = {"student_epochs", "student_rate"}
-        described = {name: value for name, value in self.described.items() if name not in students} | {"text": text}
+        own = {"student_epochs", "student_rate"}
+        described = {name: value for name, value in self.described.items() if name not in own} | {"text": self.text}
         with output.exclusive(self.work):
-            report = _read(self.work / REPORT)
-            if report is None:
-                self._copy()
-                _write(self.work / REPORT, described)
-            else:
+            if report:
                 _same(report, described, str(self.work), "give another --work, or delete it")
+            else:
+                self._copy()
+            begun = {str(directory.resolve()): self.described for directory in self.outputs}
+            _write(self.work / REPORT, {**described, "students": {**report.get("students", {}), **begun}})
             yield
-
-    def _digest(self) -> str:
-        """What tells the pairs to train on and to validate on from others."""
-        from seq2seq.text.corpus import load_corpus, pairs_of
-
-        data, digest = self.given.data, hashlib.sha256()
-        corpus = load_corpus(data, data.train_split)
-        tokenizer = self.given.tokenizer
-        if len(self.teachers) > 2 and len(corpus) > tokenizer.tokenizer_sentences and not tokenizer.tokenizer:
-            raise ConfigError(
-                f"{len(corpus):,} pairs are more than --tokenizer-sentences {tokenizer.tokenizer_sentences:,}: each "
-                "teacher would have another tokenizer, and they could not translate together; raise it, or give one "
-                "with --tokenizer"
-            )
-        for split in (corpus, load_corpus(data, data.valid_split)):
-            for pair in pairs_of(split):
-                digest.update(json.dumps(pair).encode())
-        return digest.hexdigest()
 
     def _copy(self) -> None:
         """The text as files of lines named by language, so that it can be read in either direction."""
-        from seq2seq.text.corpus import pairs_of
+        from seq2seq.text.corpus import pairs_of, train_and_valid
 
-        data = self.given.data
-        arguments = CorpusArguments(
-            data.data, data.source, data.target, str(self.work / "corpus"), data.train_split, data.encoding_errors
-        )
-        folder = CorpusFolder(arguments, "corpus.json")
-        corpus, _ = folder.begin()
-        folder.write(data.train_split, pairs_of(corpus))
+        data, corpus = self.given.data, self.work / "corpus"
+        train, valid, held_out = train_and_valid(data, self.given.training.seed)
+        corpus.mkdir(exist_ok=True)
+        folder = CorpusFolder(CorpusArguments(data.data, data.source, data.target, str(corpus)), "corpus.json")
+        folder.tell({})
+        folder.write(data.train_split, pairs_of(train))
+        folder.write(data.valid_split, pairs_of(valid))
+        if held_out:
+            say(f"{len(valid):,} pairs are held out for validation, for there is no split {data.valid_split!r}")
 
     def run(self, trainings: dict[str, TrainTranslatorConfig]) -> None:
         """Runs trainings, as many at once as there are cores for.
@@ -245,8 +271,7 @@ class Plan:
                     running[name] = self._begun(name, waiting.pop(name), threads)
                 time.sleep(POLL_SECONDS)
                 if noted.number is not None:
-                    stop(running.values())
-                    raise Interrupted(noted.number)
+                    return
                 for name, training in list(running.items()):
                     going = training.running()
                     for line in training.validations():
@@ -285,8 +310,7 @@ class Plan:
             while running["pairs"].running():
                 time.sleep(POLL_SECONDS)
                 if noted.number is not None:
-                    stop(running.values())
-                    raise Interrupted(noted.number)
+                    return
             failure = running.pop("pairs").failure()
             if failure:
                 raise ConfigError(f"translating the training text {failure}")
@@ -310,13 +334,19 @@ def _check(arguments: DistillArguments) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_in_the_end(running: dict[str, Training]) -> Iterator[Any]:
-    """The signal that comes, if one does; what runs is stopped, whatever happens."""
+def _stopped_in_the_end(running: dict[str, Training]) -> Iterator[Noted]:
+    """The signal that comes, if one does, at which the caller is to return; what runs is stopped, whatever happens.
+
+    Raises:
+        Interrupted: A signal came.
+    """
     with noted_signals() as noted:
         try:
             yield noted
         finally:
             stop([training for training in running.values() if training.running()])
+        if noted.number is not None:
+            raise Interrupted(noted.number)
 
 
 def _shown(scores: dict[str, float | None]) -> str:
@@ -330,6 +360,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         report = json.loads(path.read_text(encoding="utf-8"))
         return report if isinstance(report, dict) else None
     return None
+
+
+def _weights(directory: Path) -> str | None:
+    """A hash of a model's weights, if it has some."""
+    try:
+        return hashlib.sha256((directory / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from seq2seq.inference.risk import own_translations
 from seq2seq.inference.translator import Translator
 from seq2seq.nn.translator import TranslationModel
 from seq2seq.text.batching import Batch, WeightedBatch
-from seq2seq.text.corpus import has_split, load_corpus, stream_corpus
+from seq2seq.text.corpus import stream_corpus, train_and_valid
 from seq2seq.text.data import TranslationData
 from seq2seq.text.streaming import PairStream, StreamedData
 from seq2seq.text.tokenizer import Tokenizer
@@ -186,8 +186,9 @@ def prepare_data(
     data = config.data
     if data.streaming:
         return _streamed_data(config, resumed, world)
-    train_corpus, valid_corpus = world.in_turn(lambda: _corpora(data))
-    say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation")
+    train_corpus, valid_corpus, held_out = world.in_turn(lambda: train_and_valid(data, config.training.seed))
+    told = f" (held out, for there is no split {data.valid_split!r})" if held_out else ""
+    say(f"corpus: {len(train_corpus):,} training pairs, {len(valid_corpus):,} for validation{told}")
     tokenizers = _shared_tokenizers(config, lambda: train_corpus, resumed, world)
 
     def tokenised() -> tuple[TranslationData, TranslationData]:
@@ -245,17 +246,6 @@ def _both(source: bytes, target: bytes) -> tuple[Tokenizer, Tokenizer]:
     """Source and target tokenizer; one that serves both is made once."""
     first = Tokenizer.from_bytes(source)
     return first, first if source == target else Tokenizer.from_bytes(target)
-
-
-def _corpora(data: DataConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Training and validation split."""
-    train = load_corpus(data, data.train_split)
-    if not has_split(data, data.valid_split):
-        raise CorpusError(
-            f"{data.data} has no validation split {data.valid_split!r}; add one (a few hundred pairs "
-            "that are not in the training split), or name another with --valid-split"
-        )
-    return train, load_corpus(data, data.valid_split)
 
 
 def build_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Collection
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import to_flat
+from seq2seq.training.interrupt import PARENT
 
 
 def words_of(config: Any) -> list[str]:
@@ -31,24 +33,25 @@ class Training:
     """One training, or another command, begun."""
 
     def __init__(self, command: str, arguments: list[str], directory: Path, log: Path | None) -> None:
-        """Begins it. Signals of the terminal do not reach it: `stop` does.
+        """Begins it. Signals of the terminal do not reach it: `stop` does. It does not outlive us by much.
 
         Args:
             command: Of the program, such as `train`.
             arguments: What follows.
             directory: That of its --output, where a training's metrics appear.
-            log: File for all that it says; None: it says it where we do.
+            log: File to which all that it says is added; None: it says it where we do.
         """
         self.directory, self.log = directory, log
         self._seen = 0
         with contextlib.ExitStack() as opened:
-            output = None if log is None else opened.enter_context(log.open("wb"))
+            output = None if log is None else opened.enter_context(log.open("ab"))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "seq2seq", command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=None if log is None else subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, PARENT: str(os.getpid())},
             )
 
     def running(self) -> bool:

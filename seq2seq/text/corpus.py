@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from seq2seq.config import DataConfig
-from seq2seq.errors import CorpusError, listed
+from seq2seq.errors import ConfigError, CorpusError, listed
 from seq2seq.text.cache import cached_table, content_hashes, key_of
-from seq2seq.text.finding import SHARD, Files, find_corpus, same_split
+from seq2seq.text.finding import SHARD, VALIDATION_NAMES, Files, find_corpus, same_split
 from seq2seq.text.tables import (
     BLOCK_ROWS,
     LabelledPairs,
@@ -31,10 +32,15 @@ from seq2seq.text.tables import (
     table_pairs,
 )
 
-__all__ = ["has_split", "load_corpus", "read_lines", "split_lines", "split_names", "stream_corpus"]
+__all__ = [
+    "has_split", "load_corpus", "read_lines", "split_lines", "split_names", "stream_corpus", "train_and_valid",
+]  # fmt: skip
 
 CACHE_FORMAT = 2
 """Part of the name of cached tables; a change of their layout or of how files are read raises it."""
+
+MOST_HELD_OUT = 1000
+"""Pairs to validate on, where a corpus has none of its own."""
 
 SCHEMA = pa.schema([("source", pa.string()), ("target", pa.string())])
 
@@ -94,6 +100,41 @@ def has_split(data: DataConfig, split: str) -> bool:
         CorpusError: There is no such corpus.
     """
     return same_split(split, find_corpus(data).splits) is not None
+
+
+def train_and_valid(data: DataConfig, seed: int) -> tuple[datasets.Dataset, datasets.Dataset, bool]:
+    """What to train and what to validate on; and whether the latter was held out of the former, for want of a split.
+
+    Pairs are then drawn by the seed, `valid_share` of all and at most MOST_HELD_OUT; what else has the source of one of
+    them is in neither part, for a model that has learned its translation would be praised for knowing it.
+
+    Raises:
+        CorpusError: There is no such corpus or training split, a validation split of another name than the usual ones
+            is asked for and is not there, or the pairs are too few to hold some of them out.
+        ConfigError: `valid_share` is no share.
+    """
+    if not 0 <= data.valid_share < 1:
+        raise ConfigError(f"--valid-share is {data.valid_share}, expected 0 or more and less than 1")
+    train, found = load_corpus(data, data.train_split), find_corpus(data)
+    if same_split(data.valid_split, [*found.splits, *found.halves]) is not None:
+        return train, load_corpus(data, data.valid_split), False
+    if data.valid_split not in VALIDATION_NAMES or data.valid_share == 0:
+        raise CorpusError(
+            f"{data.data} has no validation split {data.valid_split!r}; add one (a few hundred pairs that are not in "
+            "the training split), name another with --valid-split, or let --valid-share hold pairs out"
+        )
+    count = min(MOST_HELD_OUT, max(1, round(data.valid_share * len(train))))
+    rows = np.sort(np.random.default_rng(seed % 2**63).choice(len(train), count, replace=False))
+    valid = train.select(rows)
+    known = set(valid["source"])
+    sources = itertools.chain.from_iterable(block[0] for block in blocks_of(train))
+    rest = np.fromiter((source not in known for source in sources), dtype=bool, count=len(train))
+    if not rest.any():
+        raise CorpusError(
+            f"{data.data} has no validation split {data.valid_split!r}, and {len(train):,} pairs are too few to hold "
+            "some of them out; add pairs, or a validation split"
+        )
+    return train.select(np.flatnonzero(rest)), valid, True
 
 
 def both_ways(corpus: datasets.Dataset) -> datasets.Dataset:

@@ -58,6 +58,8 @@ class Found(NamedTuple):
     splits: Mapping[str, Files | Loaded]
     missing: Callable[[str], str]
     """What to say when it has no such split."""
+    halves: Iterable[str] = ()
+    """Splits of which only one language is there."""
 
     def split(self, asked: str) -> Files | Loaded:
         """One of the splits, `valid`, `validation`, `val` and `dev` being one name.
@@ -167,7 +169,7 @@ def _find_folder(folder: Path, data: DataConfig) -> Found:
             + nearest(split, splits)
         )
 
-    return Found(splits, missing)
+    return Found(splits, missing, half)
 
 
 def _folder_splits(folder: Path, names: Iterable[str], data: DataConfig) -> tuple[dict[str, Files], dict[str, Path]]:

@@ -123,7 +123,7 @@ class Trainer:
             until: A step to stop at, though the schedule goes by the limits; 0: none.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the step was finished and the state saved.
+            Interrupted: A signal came (see `interrupt`); the step was finished and the state saved.
             UserError: The loss stays non-finite.
             SystemExit: The same, in all processes but the first.
         """
@@ -223,7 +223,7 @@ class Trainer:
         clock = time.perf_counter() - self.started if self.world.leads else 0.0
         total, count, self.clock, stopped = self.world.sums(total, tokens, clock, self.stop.number is not None)
         if stopped and self.stop.number is None:
-            self.stop.number = signal.SIGTERM
+            self.stop.signal = signal.SIGTERM
         return total, int(count)
 
     def _gradients(self, batches: list[Batch]) -> tuple[float, int] | None:
