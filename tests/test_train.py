@@ -273,11 +273,11 @@ def test_a_single_file_has_pairs_to_validate_on(small_corpus: Path, tmp_path: Pa
     data = tmp_path / "all.tsv"
     data.write_text("en\tfr\n" + "".join(f"{a}\t{b}\n" for a, b in zip(*sides, strict=True)), encoding="utf-8")
     assert _train(data, tmp_path / "out") == 0
-    told = capsys.readouterr().err
+    told = capsys.readouterr().out
     assert "190 training pairs, 10 for validation (held out, for there is no split 'valid')" in told
     assert "bleu" in checkpoint.read_metrics(tmp_path / "out")["valid"]
     assert _train(data, tmp_path / "out", "--resume", "--max-steps", "8") == 0
-    assert "190 training pairs" in capsys.readouterr().err
+    assert "190 training pairs" in capsys.readouterr().out
     assert "no validation split 'valid'" in _refused(capsys, _train(data, tmp_path / "other", "--valid-share", "0"))
 
 

@@ -27,8 +27,7 @@ Commands:
 {commands}
 
   seq2seq COMMAND --help      its common options; --help-all: every option
-  --version                   show the version
-  --traceback                 show where in the code an error arose
+  --version; --traceback      show the version; where in the code an error arose
 """
 
 
