@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq import checkpoint
 from seq2seq.app import output
@@ -44,6 +44,9 @@ from seq2seq.app.trainings import Training, stop, words_of
 from seq2seq.config import DistillConfig, TrainTranslatorConfig, sections, to_flat
 from seq2seq.errors import ConfigError
 from seq2seq.training.interrupt import Interrupted, Noted, noted_signals
+
+if TYPE_CHECKING:
+    import datasets
 
 REPORT = "distill.json"
 
@@ -164,16 +167,23 @@ class Plan:
         return cls(given, work, teachers, students, described)
 
     @functools.cached_property
+    def _corpora(self) -> tuple[datasets.Dataset, datasets.Dataset, bool]:
+        """What to train and what to validate on, and whether the latter was held out; read once."""
+        from seq2seq.text.corpus import train_and_valid
+
+        return train_and_valid(self.given.data, self.given.training.seed)
+
+    @functools.cached_property
     def text(self) -> str:
         """What tells the pairs to train on and to validate on from others.
 
         Raises:
             UserError: The corpus cannot be read or is larger than what a tokenizer is trained on.
         """
-        from seq2seq.text.corpus import pairs_of, train_and_valid
+        from seq2seq.text.corpus import pairs_of
 
         digest, tokenizer = hashlib.sha256(), self.given.tokenizer
-        corpus, valid, _ = train_and_valid(self.given.data, self.given.training.seed)
+        corpus, valid, _ = self._corpora
         if len(self.teachers) > 2 and len(corpus) > tokenizer.tokenizer_sentences and not tokenizer.tokenizer:
             raise ConfigError(
                 f"{len(corpus):,} pairs are more than --tokenizer-sentences {tokenizer.tokenizer_sentences:,}: each "
@@ -243,10 +253,10 @@ class Plan:
 
     def _copy(self) -> None:
         """The text as files of lines named by language, so that it can be read in either direction."""
-        from seq2seq.text.corpus import pairs_of, train_and_valid
+        from seq2seq.text.corpus import pairs_of
 
         data, corpus = self.given.data, self.work / "corpus"
-        train, valid, held_out = train_and_valid(data, self.given.training.seed)
+        train, valid, held_out = self._corpora
         corpus.mkdir(exist_ok=True)
         folder = CorpusFolder(CorpusArguments(data.data, data.source, data.target, str(corpus)), "corpus.json")
         folder.tell({})
