@@ -61,23 +61,26 @@ def _results(function, arguments: list[Tensor], ups: tuple[Tensor, ...], dtype: 
 @compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("sizes", [(37, 29, 31), (32, 64, 96)], ids=["odd", "tiles"])  # H, A, C
 class TestRecurrence:
-    def test_gru_in_two_directions(self, dtype: torch.dtype, masked: bool, sizes: tuple[int, ...]) -> None:
+    def test_gru_in_two_directions(
+        self, dtype: torch.dtype, masked: bool, reset_after: bool, sizes: tuple[int, ...]
+    ) -> None:
         H = sizes[0]
         mask = F.dropout(torch.ones(D, B, H), 0.3) if masked else None
         # as the encoder gives them: not one row after the other
         terms = _random(T, B, D, 3 * H).transpose(1, 2)
         arguments = [terms, 0.5 * _random(D, B, H), 0.2 * _random(D, 3 * H, H), _random(D, H)]
         ups = (_random(T, D, B, H),)
-        mine = _results(lambda *a: gru_sequence(*a, mask), arguments, ups, dtype)
+        mine = _results(lambda *a: gru_sequence(*a, mask, reset_after), arguments, ups, dtype)
         with kernels.without():
-            expected = _results(lambda *a: gru_sequence(*a, mask), arguments, ups, dtype)
+            expected = _results(lambda *a: gru_sequence(*a, mask, reset_after), arguments, ups, dtype)
         _near(mine, expected, dtype)
 
     @pytest.mark.parametrize("with_terms", [False, True])
     def test_gru_with_attention(
-        self, dtype: torch.dtype, masked: bool, with_terms: bool, sizes: tuple[int, ...]
+        self, dtype: torch.dtype, masked: bool, reset_after: bool, with_terms: bool, sizes: tuple[int, ...]
     ) -> None:
         H, A, C = sizes
         mask = F.dropout(torch.ones(B, H), 0.3) if masked else None
@@ -90,7 +93,7 @@ class TestRecurrence:
             terms = rest[5] if with_terms else None
             if dtype == torch.bfloat16:  # as products under autocast give them
                 x, terms = x.bfloat16(), None if terms is None else terms.bfloat16()
-            return attentive_gru(x, h, keys, values, bias, *rest[:5], mask, True, terms)
+            return attentive_gru(x, h, keys, values, bias, *rest[:5], mask, reset_after, terms)
 
         ups = (_random(T, B, H), _random(T, B, C))
         mine = _results(run, arguments, ups, dtype)

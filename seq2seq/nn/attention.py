@@ -110,7 +110,7 @@ class _Forward:
         self.has_query_terms = query_terms is not None
         if query_terms is not None:
             query_terms = query_terms.to(dtype).contiguous()
-        advance = self.tape.kernel(x[:, None], products[None], self.bias_recurrent, terms[None])
+        advance = self.tape.kernel(x[:, None], weight_recurrent[None], products[None], self.bias_recurrent, terms[None])
         if advance is None:
             self._run(x, query_terms, from_state, from_context)
             return
@@ -167,7 +167,7 @@ class _Backward:
         self.grad_contexts = grad_contexts.clone(memory_format=torch.contiguous_format)  # of all paths, in the end
         self.grad_v, self.grad_keys = torch.zeros_like(forward.queries[0]), torch.zeros_like(forward.keys)
         through = torch.zeros_like(self.grad, dtype=forward.weight_state.dtype)
-        compiled = self.reverse.kernel(grad_states[:, None], through)
+        compiled = self.reverse.kernel(grad_states[:, None], forward.weight_recurrent[None], through)
         if compiled is None:
             self._run(grad_states)
             return

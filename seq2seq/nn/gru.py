@@ -14,6 +14,7 @@ z keeps the old state here, as in Cho et al. 2014 and PyTorch; Bahdanau et al. 2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -103,8 +104,8 @@ class Tape:
         self.states = h.new_empty((steps + 1, *h.shape))  # h_0 .. h_T
         self.states[0] = h
         self.gates = h.new_empty((steps, *h.shape[:-1], 3 * size))  # r, z, n
-        # U_n h + b_n (reset after), or r * h (reset before)
-        self.inner = h.new_empty((steps, *h.shape))
+        # U_n h + b_n (reset after), or r * h as the product sees it (reset before)
+        self.inner = h.new_empty((steps, *h.shape), dtype=h.dtype if reset_after else dtype)
         # what the products see: the states, under the mask, in the type of products
         self.bare = mask is None and dtype == h.dtype
         self.inputs = self.states[:-1] if self.bare else torch.empty_like(self.inner, dtype=dtype)
@@ -117,27 +118,40 @@ class Tape:
         """(D, B, H): what the products of step t see."""
         return self.inputs[t] if self.bare else self.inputs[t].copy_(self.masked(t))
 
-    def kernel(self, x: Tensor, from_state: Tensor, bias: Tensor, more: Tensor | None = None) -> Kernel | None:
+    def kernel(
+        self, x: Tensor, weight: Tensor, from_state: Tensor, bias: Tensor, more: Tensor | None = None
+    ) -> Callable[[int], None] | None:
         """All steps' `advance` in compiled code, and the cast for the next step's products; None where there is none.
 
         Args:
             x: (T, D, B, 3H) input terms of all steps.
+            weight: (D, 3H, H) recurrent matrices.
             from_state: (D, B, P) that will hold the products of the step, in their type.
             bias: (D, H) b_n.
             more: (D, B, 3H) that will hold what is added to the input terms of the step, in the type of products.
         """
         known = x.dtype in (self.states.dtype, from_state.dtype) and x.stride(-1) == 1
-        if not (self.reset_after and known and len(x) and usable(self.states, from_state.dtype)):
+        if not (known and len(x) and usable(self.states, from_state.dtype)):
             return None
         self.product_input(0)
         steps, directions, batch, size = self.inner.shape
-        return Kernel(
-            "gru_forward", Recurrence, self.states[0].numel(), steps=steps, directions=directions, batch=batch,
-            size=size, products=from_state.shape[-1], x_step=x.stride(0), x_direction=x.stride(1), x_row=x.stride(2),
+        fields = dict(
+            steps=steps, directions=directions, batch=batch, size=size, products=from_state.shape[-1],
+            x_step=x.stride(0), x_direction=x.stride(1), x_row=x.stride(2),
             narrow=from_state.dtype != self.states.dtype, x_narrow=x.dtype != self.states.dtype, x=x, more=more,
-            from_state=from_state, bias=bias.contiguous(), mask=self.mask, states=self.states, gates=self.gates,
-            inner=self.inner, inputs=None if self.bare else self.inputs,
+            from_state=from_state, mask=self.mask, states=self.states, gates=self.gates, inner=self.inner,
+            inputs=None if self.bare else self.inputs,
         )  # fmt: skip
+        numbers = self.states[0].numel()
+        if self.reset_after:
+            return Kernel("gru_forward", Recurrence, numbers, bias=bias.contiguous(), **fields)
+        from_reset = torch.empty_like(self.inner[0])
+        inner_weight = weight[:, 2 * size :].to(from_state.dtype).transpose(1, 2)
+        return _in_turn(
+            Kernel("gru_reset", Recurrence, numbers, **fields),
+            StepProduct(self.inner, inner_weight, from_reset),
+            Kernel("gru_candidate", Recurrence, numbers, from_reset=from_reset, **fields),
+        )
 
     def advance(self, t: int, x: Tensor, products: Tensor, bias: Tensor, inner_weight: Tensor | None) -> None:
         """Step t.
@@ -157,7 +171,7 @@ class Tape:
             torch.addcmul(x[..., 2 * size :].to(inner.dtype), rz[..., :size], inner, out=n)
         else:
             torch.mul(rz[..., :size], self.masked(t), out=inner)
-            torch.add(x[..., 2 * size :], (inner.to(inner_weight.dtype) @ inner_weight).to(inner.dtype), out=n)
+            torch.add(x[..., 2 * size :], (inner @ inner_weight).to(n.dtype), out=n)
         tanh_(n)
         torch.lerp(n, self.states[t], rz[..., size:], out=self.states[t + 1])
 
@@ -180,11 +194,14 @@ class ReverseTape:
         columns = (4 if tape.reset_after else 3) * tape.size
         self.grads = tape.gates.new_empty((*tape.inner.shape[:-1], between + columns), dtype=dtype)
 
-    def kernel(self, grad_states: Tensor, through: Tensor) -> tuple[Kernel, Tensor] | None:
+    def kernel(
+        self, grad_states: Tensor, weight: Tensor, through: Tensor
+    ) -> tuple[Callable[[int], None], Tensor] | None:
         """All steps' `step` and `previous` in compiled code; None where there is none.
 
         Args:
             grad_states: (T, D, B, H) from outside.
+            weight: (D, 3H, H) recurrent matrices.
             through: (D, B, H) that holds, when step t is taken, what the products of step t + 1 give to the gradient of
                 the masked state, in their type; zero for the last step.
 
@@ -192,17 +209,24 @@ class ReverseTape:
             The kernel, and (D, B, H) where it leaves the gradient of h_t along the gate z.
         """
         tape = self.tape
-        if not (tape.reset_after and usable(tape.states, self.grads.dtype)):
+        if not usable(tape.states, self.grads.dtype):
             return None
         carry = torch.zeros_like(tape.states[0])
         steps, directions, batch, size = tape.inner.shape
-        kernel = Kernel(
-            "gru_backward", Recurrence, carry.numel(), steps=steps, directions=directions, batch=batch, size=size,
-            between=self.between, narrow=self.grads.dtype != tape.states.dtype, mask=tape.mask, states=tape.states,
-            gates=tape.gates, inner=tape.inner, grad_states=grad_states.contiguous(), through=through, carry=carry,
-            grads=self.grads,
+        fields = dict(
+            steps=steps, directions=directions, batch=batch, size=size, between=self.between,
+            narrow=self.grads.dtype != tape.states.dtype, mask=tape.mask, states=tape.states, gates=tape.gates,
+            inner=tape.inner, grad_states=grad_states.contiguous(), through=through, carry=carry, grads=self.grads,
         )  # fmt: skip
-        return kernel, carry
+        if tape.reset_after:
+            return Kernel("gru_backward", Recurrence, carry.numel(), **fields), carry
+        from_reset = torch.empty_like(through)
+        retreat = _in_turn(
+            Kernel("gru_candidate_backward", Recurrence, carry.numel(), **fields),
+            StepProduct(self.grads[..., -size:], weight[:, 2 * size :].to(through.dtype), from_reset),
+            Kernel("gru_reset_backward", Recurrence, carry.numel(), from_reset=from_reset, **fields),
+        )
+        return retreat, carry
 
     def factorise(self, weight: Tensor) -> None:
         """Prepares `step`; weight (D, 3H, H) are the recurrent matrices."""
@@ -254,7 +278,7 @@ class ReverseTape:
         whole = outer(self.grads[..., :-size], tape.inputs)  # (D, P, H)
         query, inner, gates = whole.split((self.between, whole.shape[1] - self.between - 2 * size, 2 * size), 1)
         if not tape.reset_after:
-            inner = outer(self.grads[..., -size:], tape.inner.to(self.grads.dtype))
+            inner = outer(self.grads[..., -size:], tape.inner)
         wide = tape.states.dtype
         return placed((gates, inner), 1, wide), query.to(wide)
 
@@ -264,6 +288,16 @@ class ReverseTape:
             return self.tape.states.new_zeros(self.tape.states.shape[1], self.tape.size)
         inner = self.grads[..., self.between : self.between + self.tape.size]
         return inner.sum((0, 2), dtype=self.tape.states.dtype)
+
+
+def _in_turn(*parts: Callable[[int], None]) -> Callable[[int], None]:
+    """One after the other at each step."""
+
+    def step(t: int) -> None:
+        for part in parts:
+            part(t)
+
+    return step
 
 
 def outer(grad: Tensor, value: Tensor) -> Tensor:
@@ -284,7 +318,7 @@ class _GRUSequence(torch.autograd.Function):
             products_weight = state_weight(weight, reset_after, dtype)
             transposed = products_weight.transpose(1, 2)
             products = h.new_empty((*h.shape[:-1], transposed.shape[-1]), dtype=dtype)
-            kernel = tape.kernel(x, products, bias)
+            kernel = tape.kernel(x, weight, products, bias)
             if kernel is None:
                 transposed, bias_row = transposed.contiguous(), bias[:, None]
                 inner_weight = None if reset_after else weight[:, 2 * tape.size :].to(dtype).transpose(1, 2)
@@ -309,7 +343,7 @@ class _GRUSequence(torch.autograd.Function):
         with torch.autocast(grad_states.device.type, enabled=False):
             reverse, grad = ReverseTape(tape, weight.dtype), torch.zeros_like(tape.states[0])
             through = torch.zeros_like(grad, dtype=weight.dtype)
-            compiled = reverse.kernel(grad_states, through)
+            compiled = reverse.kernel(grad_states, ctx.weight, through)
             if compiled is None:
                 reverse.factorise(ctx.weight)
                 for t in range(grad_states.shape[0] - 1, -1, -1):

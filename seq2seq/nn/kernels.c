@@ -15,7 +15,7 @@
 
 /* kernels.py compares: a library of another version would read wrong memory. The first number changes with the rest. */
 const int64_t kernels_interface[] = {
-    4, sizeof(Recurrence), sizeof(Attention), sizeof(CrossEntropy), sizeof(Dropout), sizeof(Rows),
+    5, sizeof(Recurrence), sizeof(Attention), sizeof(CrossEntropy), sizeof(Dropout), sizeof(Rows),
     sizeof(TileProduct), sizeof(DecoderStep), sizeof(Largest),
 };
 
@@ -39,23 +39,32 @@ INLINE void store(void *to, int64_t i, float x, int narrow) {
 
 INLINE const void *at(const void *from, int64_t i, int narrow) { return (const char *)from + i * (narrow ? 2 : 4); }
 
-INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
-    const int64_t size = p->size, direction = row / p->batch, rows = p->directions * p->batch, at_t = t * rows + row;
-    const void *x = at(p->x, t * p->x_step + direction * p->x_direction + row % p->batch * p->x_row, x_narrow);
+/* Where a row of step t lies in the arrays of a recurrence. */
+INLINE int64_t place(const Recurrence *p, int64_t t, int64_t row) { return t * p->directions * p->batch + row; }
+
+INLINE const void *input_terms(const Recurrence *p, int64_t t, int64_t row, int x_narrow) {
+    return at(p->x, t * p->x_step + row / p->batch * p->x_direction + row % p->batch * p->x_row, x_narrow);
+}
+
+/* r and z lie side by side, and so do what they are sums of; U_r h and U_z h are the last columns of from_state. */
+INLINE void open_gates(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
+    const int64_t size = p->size;
+    const void *x = input_terms(p, t, row, x_narrow);
     const void *more = p->more ? at(p->more, row * 3 * size, narrow) : 0;
-    const void *from_state = at(p->from_state, (row + 1) * p->products - 3 * size, narrow);
-    const float *bias = p->bias ? p->bias + direction * size : 0, *state = p->states + at_t * size;
-    float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
-    float *inner = p->inner + at_t * size, *next = p->states + (at_t + rows) * size;
-    for (int64_t j = 0; j < 2 * size; j++) /* r and z lie side by side in all three */
-        r[j] = load(x, j, x_narrow) + load(from_state, size + j, narrow);
+    const void *from_state = at(p->from_state, (row + 1) * p->products - 2 * size, narrow);
+    float *gates = p->gates + place(p, t, row) * 3 * size;
+    for (int64_t j = 0; j < 2 * size; j++) gates[j] = load(x, j, x_narrow) + load(from_state, j, narrow);
     if (more)
-        for (int64_t j = 0; j < 2 * size; j++) r[j] += load(more, j, narrow);
-    for (int64_t j = 0; j < 2 * size; j++) r[j] = sigmoid(r[j]);
-    for (int64_t j = 0; j < size; j++) inner[j] = load(from_state, j, narrow);
-    if (bias)
-        for (int64_t j = 0; j < size; j++) inner[j] += bias[j];
-    for (int64_t j = 0; j < size; j++) n[j] = load(x, 2 * size + j, x_narrow) + r[j] * inner[j];
+        for (int64_t j = 0; j < 2 * size; j++) gates[j] += load(more, j, narrow);
+    for (int64_t j = 0; j < 2 * size; j++) gates[j] = sigmoid(gates[j]);
+}
+
+/* n from all of its sum but `more`, the next state, and what the next step's products see of it. */
+INLINE void next_state(const Recurrence *p, int64_t t, int64_t row, int narrow) {
+    const int64_t size = p->size, at_t = place(p, t, row), at_next = place(p, t + 1, row);
+    const void *more = p->more ? at(p->more, row * 3 * size, narrow) : 0;
+    const float *state = p->states + at_t * size, *z = p->gates + at_t * 3 * size + size;
+    float *n = p->gates + at_t * 3 * size + 2 * size, *next = p->states + at_next * size;
     if (more)
         for (int64_t j = 0; j < size; j++) n[j] += load(more, 2 * size + j, narrow);
     for (int64_t j = 0; j < size; j++) {
@@ -64,7 +73,7 @@ INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int nar
         next[j] = candidate + z[j] * (state[j] - candidate);
     }
     if (p->inputs && t + 1 < p->steps) {
-        void *input = (void *)at(p->inputs, (at_t + rows) * size, narrow);
+        void *input = (void *)at(p->inputs, at_next * size, narrow);
         const float *mask = p->mask ? p->mask + row * size : 0;
         if (mask)
             for (int64_t j = 0; j < size; j++) store(input, j, next[j] * mask[j], narrow);
@@ -73,20 +82,62 @@ INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int nar
     }
 }
 
+INLINE void gru_forward_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
+    const int64_t size = p->size, at_t = place(p, t, row);
+    const void *x = input_terms(p, t, row, x_narrow);
+    const void *from_state = at(p->from_state, (row + 1) * p->products - 3 * size, narrow);
+    const float *bias = p->bias ? p->bias + row / p->batch * size : 0, *r = p->gates + at_t * 3 * size;
+    float *n = p->gates + at_t * 3 * size + 2 * size, *inner = (float *)p->inner + at_t * size;
+    open_gates(p, t, row, narrow, x_narrow);
+    for (int64_t j = 0; j < size; j++) inner[j] = load(from_state, j, narrow);
+    if (bias)
+        for (int64_t j = 0; j < size; j++) inner[j] += bias[j];
+    for (int64_t j = 0; j < size; j++) n[j] = load(x, 2 * size + j, x_narrow) + r[j] * inner[j];
+    next_state(p, t, row, narrow);
+}
+
+/* Reset before the product: a step is r, z and r * h; then the product; then n and the next state. */
+
+INLINE void gru_reset_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
+    const int64_t size = p->size, at_t = place(p, t, row);
+    const float *r = p->gates + at_t * 3 * size, *state = p->states + at_t * size;
+    const float *mask = p->mask ? p->mask + row * size : 0;
+    void *inner = (void *)at(p->inner, at_t * size, narrow);
+    open_gates(p, t, row, narrow, x_narrow);
+    if (mask)
+        for (int64_t j = 0; j < size; j++) store(inner, j, r[j] * (state[j] * mask[j]), narrow);
+    else
+        for (int64_t j = 0; j < size; j++) store(inner, j, r[j] * state[j], narrow);
+}
+
+INLINE void gru_candidate_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int x_narrow) {
+    const int64_t size = p->size;
+    const void *x = input_terms(p, t, row, x_narrow), *from_reset = at(p->from_reset, row * size, narrow);
+    float *n = p->gates + place(p, t, row) * 3 * size + 2 * size;
+    for (int64_t j = 0; j < size; j++) n[j] = load(x, 2 * size + j, x_narrow) + load(from_reset, j, narrow);
+    next_state(p, t, row, narrow);
+}
+
+/* To the gradient of h_{t+1} along z, that by the products of the step after it. */
+INLINE void join_paths(const Recurrence *p, int64_t row, int narrow) {
+    const int64_t size = p->size;
+    const void *through = p->through ? at(p->through, row * size, narrow) : 0;
+    const float *mask = p->mask ? p->mask + row * size : 0;
+    float *carry = p->carry + row * size;
+    if (through && mask)
+        for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow) * mask[j];
+    else if (through)
+        for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow);
+}
+
 INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
-    const int64_t size = p->size, rows = p->directions * p->batch, at_t = t * rows + row;
+    const int64_t size = p->size, at_t = place(p, t, row);
     const float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
-    const float *inner = p->inner + at_t * size, *previous = p->states + at_t * size;
-    const float *outside = p->grad_states + at_t * size, *mask = p->mask ? p->mask + row * size : 0;
+    const float *inner = (const float *)p->inner + at_t * size, *previous = p->states + at_t * size;
+    const float *outside = p->grad_states + at_t * size;
     float *carry = p->carry + row * size;
     void *grads = (void *)at(p->grads, at_t * (p->between + 4 * size) + p->between, narrow);
-    if (p->through) {
-        const void *through = at(p->through, row * size, narrow);
-        if (mask)
-            for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow) * mask[j];
-        else
-            for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow);
-    }
+    join_paths(p, row, narrow);
 #pragma GCC ivdep
     for (int64_t j = 0; j < size; j++) {
         float grad = outside[j] + carry[j];
@@ -96,6 +147,37 @@ INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int na
         store(grads, 2 * size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
         store(grads, 3 * size + j, by_n, narrow);
         carry[j] = grad * z[j];
+    }
+}
+
+INLINE void gru_candidate_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
+    const int64_t size = p->size, at_t = place(p, t, row);
+    const float *z = p->gates + at_t * 3 * size + size, *n = z + size, *previous = p->states + at_t * size;
+    const float *outside = p->grad_states + at_t * size;
+    float *carry = p->carry + row * size;
+    void *grads = (void *)at(p->grads, at_t * (p->between + 3 * size) + p->between, narrow);
+    join_paths(p, row, narrow);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < size; j++) {
+        float grad = outside[j] + carry[j];
+        store(grads, size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
+        store(grads, 2 * size + j, grad * (1.0f - z[j]) * (1.0f - n[j] * n[j]), narrow);
+        carry[j] = grad * z[j];
+    }
+}
+
+INLINE void gru_reset_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
+    const int64_t size = p->size, at_t = place(p, t, row);
+    const float *r = p->gates + at_t * 3 * size, *previous = p->states + at_t * size;
+    const float *mask = p->mask ? p->mask + row * size : 0;
+    const void *from_reset = at(p->from_reset, row * size, narrow);
+    float *carry = p->carry + row * size;
+    void *grads = (void *)at(p->grads, at_t * (p->between + 3 * size) + p->between, narrow);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < size; j++) {
+        float by_inner = load(from_reset, j, narrow) * (mask ? mask[j] : 1.0f);
+        store(grads, j, by_inner * previous[j] * r[j] * (1.0f - r[j]), narrow);
+        carry[j] += by_inner * r[j];
     }
 }
 
@@ -283,26 +365,34 @@ INLINE void largest_row(const Largest *p, int64_t row) {
 
 /* Rows first .. last of a step. The flags are constants in each call, so that the loops have no branches. */
 
-FOR_EACH_PROCESSOR void gru_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
-    const Recurrence *p = arguments;
-    for (int64_t row = first; row < last; row++) {
-        if (!p->narrow)
-            gru_forward_row(p, t, row, 0, 0);
-        else if (p->x_narrow)
-            gru_forward_row(p, t, row, 1, 1);
-        else
-            gru_forward_row(p, t, row, 1, 0);
+#define FORWARD_ROWS(name, each)                                                                          \
+    FOR_EACH_PROCESSOR void name(const void *arguments, int64_t t, int64_t first, int64_t last) {         \
+        const Recurrence *p = arguments;                                                                  \
+        for (int64_t row = first; row < last; row++) {                                                    \
+            if (!p->narrow)                                                                               \
+                each(p, t, row, 0, 0);                                                                    \
+            else if (p->x_narrow)                                                                         \
+                each(p, t, row, 1, 1);                                                                    \
+            else                                                                                          \
+                each(p, t, row, 1, 0);                                                                    \
+        }                                                                                                 \
     }
-}
+FORWARD_ROWS(gru_forward_rows, gru_forward_row)
+FORWARD_ROWS(gru_reset_rows, gru_reset_row)
+FORWARD_ROWS(gru_candidate_rows, gru_candidate_row)
 
-FOR_EACH_PROCESSOR void gru_backward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
-    const Recurrence *p = arguments;
-    for (int64_t row = first; row < last; row++)
-        if (p->narrow)
-            gru_backward_row(p, t, row, 1);
-        else
-            gru_backward_row(p, t, row, 0);
-}
+#define BACKWARD_ROWS(name, each)                                                                         \
+    FOR_EACH_PROCESSOR void name(const void *arguments, int64_t t, int64_t first, int64_t last) {         \
+        const Recurrence *p = arguments;                                                                  \
+        for (int64_t row = first; row < last; row++)                                                      \
+            if (p->narrow)                                                                                \
+                each(p, t, row, 1);                                                                       \
+            else                                                                                          \
+                each(p, t, row, 0);                                                                       \
+    }
+BACKWARD_ROWS(gru_backward_rows, gru_backward_row)
+BACKWARD_ROWS(gru_candidate_backward_rows, gru_candidate_backward_row)
+BACKWARD_ROWS(gru_reset_backward_rows, gru_reset_backward_row)
 
 FOR_EACH_PROCESSOR void attend_forward_rows(const void *arguments, int64_t t, int64_t first, int64_t last) {
     const Attention *p = arguments;
@@ -361,12 +451,15 @@ static void share(Work work, const void *arguments, int64_t t, int64_t count, in
     }
 }
 
-void gru_forward(const Recurrence *p, int64_t t) {
-    share(gru_forward_rows, p, t, p->directions * p->batch, p->threads);
-}
-void gru_backward(const Recurrence *p, int64_t t) {
-    share(gru_backward_rows, p, t, p->directions * p->batch, p->threads);
-}
+#define RECURRENT(name) \
+    void name(const Recurrence *p, int64_t t) { share(name##_rows, p, t, p->directions * p->batch, p->threads); }
+RECURRENT(gru_forward)
+RECURRENT(gru_reset)
+RECURRENT(gru_candidate)
+RECURRENT(gru_backward)
+RECURRENT(gru_candidate_backward)
+RECURRENT(gru_reset_backward)
+
 void attend_forward(const Attention *p, int64_t t) { share(attend_forward_rows, p, t, p->batch, p->threads); }
 void attend_backward(const Attention *p, int64_t t) { share(attend_backward_rows, p, t, p->batch, p->threads); }
 

@@ -4,8 +4,8 @@
 twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
 once for a whole sequence and then called at each step.
 
-They are for float32 states on a CPU, with the reset gate after the product; everything else takes the other way, and
-with the environment variable SEQ2SEQ_KERNELS=0 all of it.
+They are for float32 states on a CPU; everything else takes the other way, and with the environment variable
+SEQ2SEQ_KERNELS=0 all of it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 # Of functions and structures; kernels.c has the same number
-INTERFACE = 4
+INTERFACE = 5
 
 FUNCTIONS = (
     *("gru_forward", "gru_backward", "attend_forward", "attend_backward"),
+    *("gru_reset", "gru_candidate", "gru_candidate_backward", "gru_reset_backward"),
     *("cross_entropy", "drop", "log_softmax", "quantise", "finish"),
     *("tile_pack", "tile_product", "decoder_step", "largest"),
 )
@@ -41,12 +42,12 @@ _state = threading.local()
 
 
 class Recurrence(ctypes.Structure):
-    """Arguments of `gru_forward` and `gru_backward`; see kernels.h."""
+    """Arguments of the functions that begin with `gru_`; see kernels.h."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("directions", "batch", "size", "products", "between")),
         *((name, ctypes.c_int64) for name in ("x_step", "x_direction", "x_row", "narrow", "x_narrow", "threads")),
-        *((name, ctypes.c_void_p) for name in ("x", "more", "from_state", "bias", "mask")),
+        *((name, ctypes.c_void_p) for name in ("x", "more", "from_state", "from_reset", "bias", "mask")),
         *((name, ctypes.c_void_p) for name in ("states", "gates", "inner", "inputs")),
         ("steps", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("grad_states", "through", "carry", "grads")),
