@@ -45,37 +45,86 @@ def scores(layer, batches: list[LabelledBatch]) -> torch.Tensor:
     return torch.cat([layer(batch.pieces, batch.lengths, batch.owners) for batch in batches])
 
 
-@pytest.mark.parametrize("labels", [2, 3])
-def test_equals_scikit_learn(monkeypatch, labels):
-    """The same probabilities; there the n-grams are words joined by spaces, a mark before each text."""
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'seq2seq[bench]')")
+def as_scikit_learn_counts(batches: list[LabelledBatch]):
+    """TF-IDF of n-grams as words joined by spaces, a mark before each text, and their names: those that are known."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
 
-    batches = [batch._replace(labels=batch.labels % labels) for batch in examples(200)]
     texts = [
         " ".join(["mark", *map(str, row[:length].tolist())])
         for batch in batches
         for row, length in zip(batch.pieces, batch.lengths.tolist(), strict=True)
     ]
-    truth = torch.cat([batch.labels for batch in batches]).numpy()
     shape = {"ngram_range": (1, 3), "sublinear_tf": True, "token_pattern": r"\S+"}
     counted = TfidfVectorizer(**shape).fit(texts).vocabulary_
-    seen = {gram: sum(f" {gram} " in f" {text} " for text in texts) for gram in counted}
-    known = sorted(gram for gram in counted if " " not in gram or seen[gram] >= 2)
-    features = TfidfVectorizer(vocabulary=known, **shape).fit_transform(texts)
-    model = LogisticRegression(C=20, max_iter=5000, tol=1e-8).fit(features, truth)
-    p = model.predict_proba(features)
+    having = {gram: np.array([f" {gram} " in f" {text} " for text in texts]) for gram in counted}
+    known = sorted(gram for gram in counted if " " not in gram or having[gram].sum() >= 2)
+    return TfidfVectorizer(vocabulary=known, **shape).fit_transform(texts), np.stack([having[gram] for gram in known])
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_equals_scikit_learn_where_all_spreads_are_one(monkeypatch, labels):
+    """The same probabilities."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'seq2seq[bench]')")
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr(logistic, "spreads", lambda ngrams, targets, labels: torch.ones(1, labels))
+    batches = [batch._replace(labels=batch.labels % labels) for batch in examples(200)]
+    truth = torch.cat([batch.labels for batch in batches]).numpy()
+    features, having = as_scikit_learn_counts(batches)
+    p = LogisticRegression(C=20, max_iter=5000, tol=1e-8).fit(features, truth).predict_proba(features)
 
     penalty = 1 / 20 if labels > 2 else 2 / 20
     layer, count = solved(3, labels, batches, penalty, spelt=WORDLESS)
-    assert len(layer.names) == len(known) and count == 200
+    assert len(layer.names) == len(having) and count == 200
     found = torch.softmax(scores(layer, batches), -1).numpy()
     assert np.abs(found - p).max() < 0.1 and (found.argmax(1) == p.argmax(1)).mean() > 0.98
     assert (found.argmax(1) == truth).mean() > 0.9
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
     layer, _ = solved(3, labels, batches, penalty, spelt=WORDLESS)
     np.testing.assert_allclose(torch.softmax(scores(layer, batches), -1), p, atol=2e-3)
+
+
+def spread(having: np.ndarray, hot: np.ndarray) -> np.ndarray:
+    """(U, K) by loops over n-grams and labels, from which texts have them (U, N) and (N, K)."""
+    told = np.empty((len(having), hot.shape[1]))
+    for i, texts in enumerate(having):
+        for k, labelled in enumerate(hot.T):
+            expected = texts.sum() * labelled.sum() / len(hot)
+            told[i, k] = 1 + abs(math.log((1 + labelled[texts].sum()) / (1 + expected)))
+    # every text counts each of its n-grams once
+    squares = [told[i] ** 2 for i, texts in enumerate(having) for _ in range(texts.sum())]
+    return told / math.sqrt(np.mean(squares))
+
+
+def test_equals_scikit_learn_whose_features_are_spread(monkeypatch):
+    """A yes-no question a label, whose features are multiplied by the spreads of that label."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'seq2seq[bench]')")
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
+    batches = examples(120, several=True)
+    hot = torch.cat([batch.labels for batch in batches]).numpy()
+    features, having = as_scikit_learn_counts(batches)
+    layer, _ = solved(3, 3, batches, 0.1, spelt=WORDLESS)
+    found = torch.sigmoid(scores(layer, batches)).numpy()
+    widths = spread(having, hot)
+    assert widths.max() / widths.min() > 1.5
+    for k in range(3):
+        own = features.multiply(widths[:, k]).tocsr()
+        model = LogisticRegression(C=10, max_iter=5000, tol=1e-8).fit(own, hot[:, k])
+        np.testing.assert_allclose(found[:, k], model.predict_proba(own)[:, 1], atol=2e-3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_spreads_by_loops(several):
+    batches = examples(60, several)
+    ngrams, targets = logistic._gathered(2, WORDLESS, batches, 10**6)
+    names, which = torch.unique(ngrams.which, return_inverse=True)
+    having = np.zeros((len(names), 60), dtype=bool)
+    having[which, ngrams.texts] = True
+    hot = (targets if several else torch.eye(3)[targets]).numpy()
+    found = logistic.spreads(ngrams._replace(which=which), targets, 3)
+    np.testing.assert_allclose(found, spread(having, hot), rtol=1e-5)
 
 
 def test_table_and_rarity_by_a_loop():
@@ -121,11 +170,14 @@ def test_nothing_near_is_better(several, weights, monkeypatch):
     batches = examples(60, several)
     labels = torch.cat([batch.labels for batch in batches])
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
+    used = []
+    spreads = logistic.spreads
+    monkeypatch.setattr(logistic, "spreads", lambda *given: used.append(spreads(*given)) or used[0])
     layer, _ = solved(2, 3, batches, 0.1, weights, spelt=WORDLESS)
 
     def objective() -> float:
         loss = label_loss(scores(layer, batches).double(), labels, None if weights is None else weights.double())
-        return float(loss + 0.05 * layer.weight.double().square().sum())
+        return float(loss + 0.05 * (layer.weight / used[0]).double().square().sum())
 
     best = objective()
     start = label_loss(torch.zeros(60, 3), labels, weights)

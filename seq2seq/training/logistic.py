@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
@@ -47,12 +48,12 @@ def solved(
 ) -> tuple[NgramLayer, int]:
     """A layer with rarity from the texts, and the weights W and the bias b that have the least
 
-        sum over texts of cross-entropy(x W + b, label) + penalty / 2 * ||W||^2,
+        sum over texts of cross-entropy(x W + b, label) + penalty / 2 * ||W / spreads||^2,
 
-    the objective of scikit-learn's LogisticRegression with C = 1 / penalty (for two labels, which have one row of
-    weights there and two here, 2 / penalty), by L-BFGS from zero until the gradient is as small as there. Rarity is
-    1 + ln((1 + N) / (1 + texts with the n-gram)), as in its TfidfVectorizer. A text with several labels or none (labels
-    of shape (B, K)) has a question of yes or no for each.
+    by L-BFGS from zero until the gradient is as small as in scikit-learn's LogisticRegression, whose objective this
+    would be were all spreads 1, with C = 1 / penalty (for two labels, which have one row of weights there and two here,
+    2 / penalty). For `spreads` see there. Rarity is 1 + ln((1 + N) / (1 + texts with the n-gram)), as in its
+    TfidfVectorizer. A text with several labels or none (labels of shape (B, K)) has a question of yes or no for each.
 
     Args:
         longest: N-grams of 1 to this many pieces.
@@ -78,7 +79,7 @@ def solved(
     layer.spelling.copy_(spelt)
     layer.names.copy_(names[kept])
     layer.rarity.copy_(1 + torch.log((1 + len(targets)) / (1 + seen[kept].double())))
-    _minimize(layer, ngrams, targets, penalty, label_weights)
+    _minimize(layer, ngrams, targets, penalty, spreads(ngrams, targets, labels), label_weights)
     return layer, len(targets)
 
 
@@ -97,26 +98,53 @@ def _gathered(longest: int, spelt: Tensor, batches: Iterable[LabelledBatch], mos
     return Ngrams(*map(torch.cat, zip(*found, strict=True))), torch.cat(labels)
 
 
-def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float, label_weights: Tensor | None) -> None:
+def spreads(ngrams: Ngrams, targets: Tensor, labels: int) -> Tensor:
+    """(U, K): how far the weight of an n-gram for a label may go, beside the others (a standard deviation of a prior).
+
+    1 + |ln((1 + c) / (1 + e))|, where c of the texts with the n-gram have the label, and e would if it told nothing of
+    labels; divided by the root of their mean square over all n-grams of all texts. So what goes with a label often is
+    believed more easily than what goes with many, as where log ratios of counts are the features (Wang & Manning 2012,
+    https://aclanthology.org/P12-2018), but few texts are not believed to tell much.
+
+    Args:
+        ngrams: Of all texts, `which` from 0 to U - 1.
+        targets: (N,) labels, or (N, K) of zeros and ones where a text may have several.
+        labels: K.
+    """
+    hot = (F.one_hot(targets, labels) if targets.ndim == 1 else targets).float()
+    seen = torch.bincount(ngrams.which)
+    by_name = torch.argsort(ngrams.which, stable=True)
+    ones = torch.ones(len(by_name))
+    having = sums(ngrams.which[by_name], len(seen), ngrams.texts[by_name], ones, hot)
+    expected = seen[:, None] * hot.mean(0)
+    told = having.add_(1).div_(expected.add_(1)).log_().abs_().add_(1)
+    return told / (seen.float() @ told.square() / seen.sum()).mean().sqrt()
+
+
+def _minimize(
+    layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float, spread: Tensor, label_weights: Tensor | None
+) -> None:
     """Puts the optimum into weight and bias."""
     weight, bias, texts = layer.weight, layer.bias, len(targets)
     values = layer.values(ngrams, texts)
     by_name = torch.argsort(ngrams.which, stable=True)
     transposed = ngrams.which[by_name], len(weight), ngrams.texts[by_name], values[by_name]
+    plain = torch.zeros_like(weight)  # weights divided by their spreads
 
     def objective() -> Tensor:
+        torch.mul(plain, spread, out=weight)
         scores = sums(ngrams.texts, texts, ngrams.which, values, weight) + bias
         with torch.enable_grad():
             loss = label_loss(scores.requires_grad_(), targets, label_weights)
         (residuals,) = torch.autograd.grad(loss, scores)
         # the gradient of all weights is one sparse product, where autograd would add to them n-gram by n-gram
-        weight.grad = sums(*transposed, residuals).add_(weight, alpha=penalty)
+        plain.grad = sums(*transposed, residuals).mul_(spread).add_(plain, alpha=penalty)
         bias.grad = residuals.sum(0)
-        return loss.detach() + penalty / 2 * weight.square().sum()
+        return loss.detach() + penalty / 2 * plain.square().sum()
 
     with torch.no_grad():
         optimizer = torch.optim.LBFGS(
-            [weight, bias],
+            [plain, bias],
             max_iter=ITERATIONS,
             max_eval=2 * ITERATIONS,
             history_size=HISTORY,
@@ -124,7 +152,8 @@ def _minimize(layer: NgramLayer, ngrams: Ngrams, targets: Tensor, penalty: float
             line_search_fn="strong_wolfe",
         )
         optimizer.step(objective)
-    weight.grad = bias.grad = None
+        torch.mul(plain, spread, out=weight)
+    bias.grad = None
 
 
 def mixture(both: Tensor, targets: Tensor, label_weights: Tensor | None = None) -> Tensor:
