@@ -155,6 +155,25 @@ def test_texts_held_out_are_learned_from_once_the_best_model_is_known(data, tmp_
     assert steps == sorted(steps)
 
 
+@pytest.mark.parametrize(("patience", "kept"), [("0", 3.0), ("2", 1.0)])
+def test_the_second_model_is_mixed_as_the_first_that_had_learned_as_long(data, tmp_path, monkeypatch, patience, kept):
+    """The first of three validations is the best; the second training takes three epochs, or with patience one."""
+    validations = []
+
+    def validate(task, model):
+        if not len(task.examples.valid):
+            return {}
+        validations.append(1.0)
+        model.ngrams.mixture.fill_(sum(validations))
+        return {"loss": 1.0, "accuracy": 50.0 - sum(validations)}
+
+    monkeypatch.setattr(ClassificationTask, "validate", validate)
+    assert train(data, tmp_path / "m", *ONCE, "--max-epochs", "3", "--patience", patience) == 0
+    assert load_model(tmp_path / "m").tensors["ngrams.mixture"].tolist() == [kept, kept]
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_text())
+    assert len(validations) == 3 and metrics["valid"]["accuracy"] == 49.0 and metrics["epoch"] == kept
+
+
 def test_patience_ends_the_second_training_where_the_best_model_was(data, tmp_path):
     """After the first epoch, as nothing is learned; without patience it takes as many epochs as the first training."""
     for name, options, epochs in (("a", ["--patience", "1"], 1), ("b", [], 2)):

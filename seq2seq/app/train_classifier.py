@@ -236,9 +236,10 @@ def _train(config: TrainClassifierConfig, command: list[str], world: World) -> N
 def _new_model(
     run: Run, tokenizer: Tokenizer, first: ClassificationModel, task: ClassificationTask, measured: dict[str, Any]
 ) -> ClassificationModel:
-    """A new model to learn from all texts, with the n-grams and the mixture of the best that validation has found.
+    """A new model to learn from all texts, with the n-grams and the mixture of a first that has learned as long.
 
     So nothing that was given is lost to validation, whose scores stay those of the model that did not know its texts.
+    The mixture is that of the last validation, or, where patience ended the first training, of the best.
     """
     mixture, valid = run.world.lead(lambda: _found(run.directory))
     task.measured = {"valid": valid, "examples": len(task.examples.train), **measured}
@@ -246,7 +247,7 @@ def _new_model(
     start = Start.read(config, Path(config.model.encoder)) if config.model.encoder else None
     model = build_classifier(config, task.examples, tokenizer, start)
     model.ngrams, first.ngrams = first.ngrams, None  # what the first training has ended with is in its directory
-    if model.ngrams is not None:
+    if model.ngrams is not None and run.config.training.patience:
         model.ngrams.mixture.copy_(torch.tensor(mixture))
     return model.to(run.device)
 
