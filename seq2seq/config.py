@@ -404,7 +404,7 @@ class ClassifierConfig(EncoderConfig):
     ngrams: int = 3
     """Mixed with the encoder: regression on n-grams of up to so many pieces, on words and pairs of words. 0: none."""
     ngram_penalty: float = 0.01
-    """L2 penalty of that regression's weights: 1 / C of scikit-learn's (2 / C where there are two labels)."""
+    """L2 penalty of that regression: of the scale of scikit-learn's 1 / C (2 / C where there are two labels)."""
 
 
 @dataclass(frozen=True)

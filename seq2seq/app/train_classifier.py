@@ -239,7 +239,7 @@ def _new_model(
     """A new model to learn from all texts, with the n-grams and the mixture of a first that has learned as long.
 
     So nothing that was given is lost to validation, whose scores stay those of the model that did not know its texts.
-    The mixture is that of the last validation, or, where patience ended the first training, of the best.
+    The mixture is that of the last validation; of the best where --patience makes it learn as long as the best had.
     """
     mixture, valid = run.world.lead(lambda: _found(run.directory))
     task.measured = {"valid": valid, "examples": len(task.examples.train), **measured}
@@ -247,7 +247,7 @@ def _new_model(
     start = Start.read(config, Path(config.model.encoder)) if config.model.encoder else None
     model = build_classifier(config, task.examples, tokenizer, start)
     model.ngrams, first.ngrams = first.ngrams, None  # what the first training has ended with is in its directory
-    if model.ngrams is not None and run.config.training.patience:
+    if model.ngrams is not None and (run.config.training.patience or not model.ngrams.mixture.isfinite().all()):
         model.ngrams.mixture.copy_(torch.tensor(mixture))
     return model.to(run.device)
 

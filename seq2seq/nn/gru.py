@@ -127,7 +127,7 @@ class Tape:
             x: (T, D, B, 3H) input terms of all steps.
             weight: (D, 3H, H) recurrent matrices.
             from_state: (D, B, P) that will hold the products of the step, in their type.
-            bias: (D, H) b_n.
+            bias: (D, H) b_n; unused when the reset gate comes before the product.
             more: (D, B, 3H) that will hold what is added to the input terms of the step, in the type of products.
         """
         known = x.dtype in (self.states.dtype, from_state.dtype) and x.stride(-1) == 1
@@ -206,7 +206,8 @@ class ReverseTape:
                 the masked state, in their type; zero for the last step.
 
         Returns:
-            The kernel, and (D, B, H) where it leaves the gradient of h_t along the gate z.
+            The kernel, and (D, B, H) where it leaves the gradient of h_t along everything but the products that
+            `through` is of.
         """
         tape = self.tape
         if not usable(tape.states, self.grads.dtype):

@@ -118,7 +118,7 @@ INLINE void gru_candidate_row(const Recurrence *p, int64_t t, int64_t row, int n
     next_state(p, t, row, narrow);
 }
 
-/* To the gradient of h_{t+1} along z, that by the products of the step after it. */
+/* To the gradient of h_{t+1}, that by the products of the step after it. */
 INLINE void join_paths(const Recurrence *p, int64_t row, int narrow) {
     const int64_t size = p->size;
     const void *through = p->through ? at(p->through, row * size, narrow) : 0;

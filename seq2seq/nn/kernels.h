@@ -26,17 +26,17 @@ typedef struct {
     const void *x;                             /* (T, D, B, 3H) input terms */
     const void *more;                          /* (D, B, 3H) added to the input terms of this step, or null */
     const void *from_state;                    /* (D, B, P): last are U_n h (only reset after), U_r h, U_z h */
-    const void *from_reset;                    /* (D, B, H), reset before: U_n (r * h); in backward its gradient's */
+    const void *from_reset;                    /* (D, B, H) reset before: U_n (r * h); in backward by r * h */
     const float *bias;                         /* (D, H) b_n, or null */
     const float *mask;                         /* (D, B, H) or null */
     float *states;                             /* (T + 1, D, B, H) */
     float *gates;                              /* (T, D, B, 3H) r, z, n */
-    void *inner;                               /* (T, D, B, H) U_n h + b_n in float32; reset before: r * h, narrow */
+    void *inner;                               /* (T, D, B, H) U_n h + b_n in float32; reset before: what U_n sees */
     void *inputs;                              /* (T, D, B, H) what the products see, or null where that is `states` */
     int64_t steps;                             /* T */
     const float *grad_states;                  /* (T, D, B, H) */
     const void *through;                       /* (D, B, H) gradient of the masked h_{t+1} by the products, or null */
-    float *carry;                              /* (D, B, H) gradient of h_{t+1} along the gate z, then of h_t */
+    float *carry;                              /* (D, B, H) gradient of h_{t+1}, then of h_t, but by `through` */
     void *grads;                               /* (T, D, B, between + 4H or 3H) of the query, U_n h if there, r, z, n */
 } Recurrence;
 

@@ -4,8 +4,8 @@
 twenty operations a step. Here are the structures that the C functions read, filled from tensors. A `Kernel` is filled
 once for a whole sequence and then called at each step.
 
-They are for float32 states on a CPU; everything else takes the other way, and with the environment variable
-SEQ2SEQ_KERNELS=0 all of it.
+They are for float32 states on a CPU (in decoding only where the reset gate comes after the product); everything else
+takes the other way, and with the environment variable SEQ2SEQ_KERNELS=0 all of it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.nn.classifier import label_loss
@@ -102,21 +101,27 @@ def spreads(ngrams: Ngrams, targets: Tensor, labels: int) -> Tensor:
     """(U, K): how far the weight of an n-gram for a label may go, beside the others (a standard deviation of a prior).
 
     1 + |ln((1 + c) / (1 + e))|, where c of the texts with the n-gram have the label, and e would if it told nothing of
-    labels; divided by the root of their mean square over all n-grams of all texts. So what goes with a label often is
-    believed more easily than what goes with many, as where log ratios of counts are the features (Wang & Manning 2012,
-    https://aclanthology.org/P12-2018), but few texts are not believed to tell much.
+    labels; divided by the root of their mean square over all n-grams of all texts. So what goes with a label more often
+    than by chance, or less, is believed more easily than what goes with all, as where log ratios of counts are factors
+    of the features (Wang & Manning 2012, https://aclanthology.org/P12-2018), but few texts are not believed to tell
+    much.
 
     Args:
         ngrams: Of all texts, `which` from 0 to U - 1.
         targets: (N,) labels, or (N, K) of zeros and ones where a text may have several.
         labels: K.
     """
-    hot = (F.one_hot(targets, labels) if targets.ndim == 1 else targets).float()
     seen = torch.bincount(ngrams.which)
-    by_name = torch.argsort(ngrams.which, stable=True)
-    ones = torch.ones(len(by_name))
-    having = sums(ngrams.which[by_name], len(seen), ngrams.texts[by_name], ones, hot)
-    expected = seen[:, None] * hot.mean(0)
+    if targets.ndim == 1:
+        both = ngrams.which * labels + targets[ngrams.texts]
+        having = torch.bincount(both, minlength=len(seen) * labels).view(-1, labels).float()
+        share = torch.bincount(targets, minlength=labels) / len(targets)
+    else:
+        by_name = torch.argsort(ngrams.which, stable=True)
+        ones = torch.ones(len(by_name))
+        having = sums(ngrams.which[by_name], len(seen), ngrams.texts[by_name], ones, targets.float())
+        share = targets.float().mean(0)
+    expected = seen[:, None] * share
     told = having.add_(1).div_(expected.add_(1)).log_().abs_().add_(1)
     return told / (seen.float() @ told.square() / seen.sum()).mean().sqrt()
 
