@@ -130,40 +130,36 @@ INLINE void join_paths(const Recurrence *p, int64_t row, int narrow) {
         for (int64_t j = 0; j < size; j++) carry[j] += load(through, j, narrow);
 }
 
-INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
-    const int64_t size = p->size, at_t = place(p, t, row);
+/* The columns of z and n, and where the reset came after the product those of U_n h and r as well. */
+INLINE void backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow, int reset_after) {
+    const int64_t size = p->size, at_t = place(p, t, row), columns = p->between + (reset_after ? 4 : 3) * size;
     const float *r = p->gates + at_t * 3 * size, *z = r + size, *n = z + size;
     const float *inner = (const float *)p->inner + at_t * size, *previous = p->states + at_t * size;
     const float *outside = p->grad_states + at_t * size;
     float *carry = p->carry + row * size;
-    void *grads = (void *)at(p->grads, at_t * (p->between + 4 * size) + p->between, narrow);
+    void *by_inner = (void *)at(p->grads, at_t * columns + p->between, narrow);
+    void *grads = (void *)at(p->grads, (at_t + 1) * columns - 3 * size, narrow);
     join_paths(p, row, narrow);
 #pragma GCC ivdep
     for (int64_t j = 0; j < size; j++) {
         float grad = outside[j] + carry[j];
         float by_n = grad * (1.0f - z[j]) * (1.0f - n[j] * n[j]);
-        store(grads, j, by_n * r[j], narrow);
-        store(grads, size + j, by_n * inner[j] * r[j] * (1.0f - r[j]), narrow);
-        store(grads, 2 * size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
-        store(grads, 3 * size + j, by_n, narrow);
+        if (reset_after) {
+            store(by_inner, j, by_n * r[j], narrow);
+            store(grads, j, by_n * inner[j] * r[j] * (1.0f - r[j]), narrow);
+        }
+        store(grads, size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
+        store(grads, 2 * size + j, by_n, narrow);
         carry[j] = grad * z[j];
     }
 }
 
+INLINE void gru_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
+    backward_row(p, t, row, narrow, 1);
+}
+
 INLINE void gru_candidate_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
-    const int64_t size = p->size, at_t = place(p, t, row);
-    const float *z = p->gates + at_t * 3 * size + size, *n = z + size, *previous = p->states + at_t * size;
-    const float *outside = p->grad_states + at_t * size;
-    float *carry = p->carry + row * size;
-    void *grads = (void *)at(p->grads, at_t * (p->between + 3 * size) + p->between, narrow);
-    join_paths(p, row, narrow);
-#pragma GCC ivdep
-    for (int64_t j = 0; j < size; j++) {
-        float grad = outside[j] + carry[j];
-        store(grads, size + j, grad * (previous[j] - n[j]) * z[j] * (1.0f - z[j]), narrow);
-        store(grads, 2 * size + j, grad * (1.0f - z[j]) * (1.0f - n[j] * n[j]), narrow);
-        carry[j] = grad * z[j];
-    }
+    backward_row(p, t, row, narrow, 0);
 }
 
 INLINE void gru_reset_backward_row(const Recurrence *p, int64_t t, int64_t row, int narrow) {
