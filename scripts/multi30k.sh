@@ -5,10 +5,10 @@
 #   scripts/multi30k.sh DATA [RUNS] [PYTHON]
 #
 # DATA holds train, valid and test in .en, .de and .fr; RUNS (runs/multi30k) takes the models and table.md, lengths.md,
-# lengths.png and ablation.md. One model for en → de and one for de → en come of four teachers (`seq2seq distill`), one for
-# en → fr of four others; without attention, of the first 11,600 pairs and by the papers' configurations a model learns
-# from the pairs alone. About five hours of two cores, and three more for the ablation. Needs `pip install sacremoses` for
-# the second score. OPTIONS in the environment are added to every training but the ablation's.
+# lengths.png and ablation.md. One model for en → de and one for de → en come of four teachers (`seq2seq distill`), one
+# for en → fr of four others; without attention, of the first 11,600 pairs and by the papers' configurations a model
+# learns from the pairs alone. About five hours of two cores, and three more for the ablation. Needs `pip install
+# sacremoses` for the second score. OPTIONS in the environment are added to every training but the ablation's.
 set -euo pipefail
 
 data=${1:?usage: scripts/multi30k.sh DATA [RUNS] [PYTHON]}
@@ -75,12 +75,8 @@ done
 mv "$table.part" "$table"
 cat "$table"
 
-[[ -e $runs/lengths.md ]] || {
-    "$python" "$root/scripts/bench/lengths.py" --models "$runs"/{cho2014,bahdanau2015,de-en} --data "$data" \
-        --names "Cho et al. 2014" "Bahdanau et al. 2015" "this recipe, distilled" --picture "$runs/lengths.png" \
-        >"$runs/lengths.part"
-    mv "$runs/lengths.part" "$runs/lengths.md"
-}
-cat "$runs/lengths.md"
+"$python" "$root/scripts/bench/lengths.py" --models "$runs"/{cho2014,bahdanau2015,de-en} --data "$data" \
+    --names "Cho et al. 2014" "Bahdanau et al. 2015" "this recipe, distilled" --picture "$runs/lengths.png" |
+    tee "$runs/lengths.md"
 "$python" "$root/scripts/bench/ablation.py" --config "$root/configs/multi30k.yaml" --data "$data" --source en \
     --target de --runs "$runs/ablation" | tee "$runs/ablation.md"
